@@ -1,0 +1,93 @@
+//! What may be asked of an actor from outside, and how it may end.
+
+use std::{sync::Arc, time::Duration};
+
+use crate::domain::cart::Owner;
+
+/// A command on its way to an actor.
+#[derive(Clone, Debug)]
+pub struct Ask<C> {
+    /// What is asked.
+    pub command: C,
+    /// Who asks; `None` = the shop itself.
+    pub by: Option<Owner>,
+    /// The revision that the change was made upon, if the client said.
+    pub if_revision: Option<u64>,
+    /// Makes repeating it safe.
+    pub key: Option<Key>,
+    /// How long the asker waits.
+    pub timeout: Duration,
+}
+
+/// An idempotency key, hashed by whoever parsed it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Key {
+    /// Hash of the key within its scope (method and path; the actor is given).
+    pub key: u128,
+    /// Hash of the whole request.
+    pub request: u128,
+}
+
+/// A command that was committed (or had nothing to change).
+#[derive(Clone, Debug)]
+pub struct Answer<S> {
+    /// The actor's committed state, at or after the command.
+    pub state: Arc<S>,
+    /// What it did, in the actor's own numbers; a replay tells what the first one did.
+    pub outcome: u32,
+    /// Whether this was done before under the same key.
+    pub replayed: bool,
+}
+
+/// Whether a failed command may have had its effect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// Certainly not.
+    None,
+    /// Perhaps: only the same key again can tell.
+    Unknown,
+}
+
+/// Why there is no answer.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Failure<R> {
+    /// The actor said no. No effect.
+    #[error("refused: {0}")]
+    Refused(R),
+    /// The key was used for another request. No effect.
+    #[error("the key was used for another request")]
+    KeyReused,
+    /// Too many keyed commands on one actor within the time that their receipts must live. No effect.
+    #[error("too many keyed commands on one actor")]
+    TooManyKeys {
+        /// When it is worth another try.
+        retry_after: Duration,
+    },
+    /// This node does not own the actor. No effect.
+    #[error("this node does not own the actor")]
+    NotOwner,
+    /// A queue is full or too old. No effect.
+    #[error("too much is waiting")]
+    Overloaded {
+        /// When it is worth another try.
+        retry_after: Duration,
+    },
+    /// The store does not take or give rows now.
+    #[error("the store is unavailable")]
+    StoreUnavailable(Effect),
+    /// The time to wait was over.
+    #[error("it took too long")]
+    TimedOut(Effect),
+    /// The actor failed repeatedly and rests. No effect.
+    #[error("the actor is quarantined")]
+    Quarantined {
+        /// When it wakes.
+        retry_after: Duration,
+    },
+    /// The node is leaving. No effect.
+    #[error("the node is draining")]
+    Draining,
+    /// The row cannot be read by this release, or the actor panicked: the log tells.
+    #[error("internal failure")]
+    Internal(Effect),
+}

@@ -1,0 +1,85 @@
+//! What may be asked of a cart. Parsed at the door: quantities, texts and products are already well-formed here,
+//! what depends on the cart's state is checked by `decide`.
+
+use super::state::{LineId, Metadata, Options, Owner};
+use crate::domain::{CartId, Currency, UnixMillis};
+
+/// Some units to add, with the product's facts as the catalogue told them just now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Addition {
+    /// Which product.
+    pub sku: Box<str>,
+    /// Its title.
+    pub title: Box<str>,
+    /// Its unit price in minor units.
+    pub unit_price: i64,
+    /// The price's currency.
+    pub currency: Currency,
+    /// How many more: at least 1.
+    pub quantity: u16,
+    /// The most that one line of it may hold.
+    pub quantity_max: u16,
+    /// What was chosen.
+    pub options: Options,
+    /// The client's own facts.
+    pub metadata: Metadata,
+}
+
+/// A line's new quantity.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SetQuantity {
+    /// Which line (a saved one has no quantity to set: restore it first).
+    pub line: LineId,
+    /// How many from now on; 0 removes the line.
+    pub quantity: u16,
+}
+
+/// What may be asked of a cart.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Command {
+    /// Make the cart. On a cart that is there already, with the same owner: no change.
+    Create {
+        /// Its id, minted by the caller with its owner's slot.
+        id: CartId,
+        /// Whose it will be.
+        owner: Owner,
+        /// Of every price in it.
+        currency: Currency,
+    },
+    /// Add units of a product; same product, options and metadata join the same line.
+    Add(Addition),
+    /// Set a line's quantity.
+    SetQuantity(SetQuantity),
+    /// Remove a line, saved or not.
+    Remove(LineId),
+    /// Remove every line that would be bought; saved ones stay.
+    Clear,
+    /// Keep a line for later.
+    Save(LineId),
+    /// Take a saved line back; joins an equal line if there is one, within its limit.
+    Restore(LineId),
+    /// Set note and e-mail; `None` leaves, `Some(None)` erases.
+    Patch {
+        /// The new note.
+        note: Option<Option<Box<str>>>,
+        /// The new e-mail address.
+        email: Option<Option<Box<str>>>,
+    },
+    /// End the cart.
+    Close,
+    /// The clock says so: expire if `expires_at` has come, else nothing.
+    Expire,
+}
+
+/// What surrounds a command: who asks, when, and upon what they saw.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Context {
+    /// The turn's time.
+    pub now: UnixMillis,
+    /// Who asks and must own the cart; `None` = the shop itself (a timer).
+    pub by: Option<Owner>,
+    /// The revision that the change was made upon; anything else is refused. `None` = whatever it is now.
+    pub if_revision: Option<u64>,
+    /// After how long without a change a cart expires, in milliseconds.
+    pub expire_after_ms: u64,
+}

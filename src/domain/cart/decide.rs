@@ -1,0 +1,150 @@
+//! Decides what a command does to a cart.
+
+use super::{
+    LINES_MAX,
+    command::{Addition, Command, Context, SetQuantity},
+    event::{Change, Event},
+    refusal::Refusal,
+    state::{Cart, Line, LineId, Status},
+};
+
+/// Decides the events that `command` causes, or why the cart refuses it. No event = nothing to change.
+///
+/// # Errors
+/// The [`Refusal`]; it had no effect.
+pub fn decide(cart: Option<&Cart>, command: &Command, context: &Context) -> Result<Vec<Event>, Refusal> {
+    let change = match (cart, command) {
+        (None, Command::Create { id, owner, currency }) => {
+            Some(Change::Created { id: *id, owner: *owner, currency: *currency })
+        }
+        (None, _) => return Err(Refusal::NotFound),
+        (Some(cart), command) => {
+            if context.by.is_some_and(|by| by != cart.owner) {
+                return Err(Refusal::NotFound);
+            }
+            if let Some(seen) = context.if_revision
+                && seen != cart.revision
+            {
+                return Err(Refusal::RevisionMismatch { present: cart.revision });
+            }
+            match cart.status {
+                Status::Open => open(cart, command, context)?,
+                ended @ (Status::Closed | Status::Expired) => match command {
+                    Command::Close | Command::Expire => None,
+                    _ => return Err(Refusal::NotOpen(ended)),
+                },
+            }
+        }
+    };
+    let event = |change| Event {
+        at: context.now,
+        expires_at: match (&change, cart) {
+            (Change::Expired | Change::Closed, Some(cart)) => cart.expires_at,
+            _ => context.now.plus_ms(context.expire_after_ms),
+        },
+        change,
+    };
+    Ok(change.map(event).into_iter().collect())
+}
+
+fn open(cart: &Cart, command: &Command, context: &Context) -> Result<Option<Change>, Refusal> {
+    Ok(match command {
+        Command::Create { id, owner, .. } if *id == cart.id && *owner == cart.owner => None,
+        Command::Create { .. } => return Err(Refusal::NotFound),
+        Command::Add(addition) => Some(add(cart, addition)?),
+        Command::SetQuantity(set) => set_quantity(cart, *set)?,
+        Command::Remove(id) => {
+            let known = cart.lines.iter().chain(&cart.saved).any(|line| line.id == *id);
+            Some(known.then_some(Change::LineRemoved(*id)).ok_or(Refusal::LineNotFound(*id))?)
+        }
+        Command::Clear => (!cart.lines.is_empty()).then_some(Change::Cleared),
+        Command::Save(id) => {
+            find(&cart.lines, *id)?;
+            Some(Change::LineSaved(*id))
+        }
+        Command::Restore(id) => Some(restore(cart, *id)?),
+        Command::Patch { note, email } => {
+            let note = note.clone().filter(|note| *note != cart.note);
+            let email = email.clone().filter(|email| *email != cart.email);
+            (note.is_some() || email.is_some()).then_some(Change::Patched { note, email })
+        }
+        Command::Close => Some(Change::Closed),
+        Command::Expire => (context.now >= cart.expires_at).then_some(Change::Expired),
+    })
+}
+
+fn add(cart: &Cart, addition: &Addition) -> Result<Change, Refusal> {
+    if addition.currency != cart.currency {
+        return Err(Refusal::CurrencyMismatch { cart: cart.currency, product: addition.currency });
+    }
+    let Addition { sku, title, unit_price, quantity, quantity_max, options, metadata, .. } = addition;
+    let joined = cart.lines.iter().find(|line| line.joins(sku, options, metadata));
+    let had = joined.map_or(0, |line| line.quantity);
+    let quantity = within(u32::from(had) + u32::from(*quantity), *quantity_max)?;
+    fits(cart, joined, *unit_price, quantity)?;
+    if let Some(line) = joined {
+        return Ok(Change::LineJoined {
+            line: line.id,
+            quantity,
+            quantity_max: *quantity_max,
+            unit_price: *unit_price,
+            title: title.clone(),
+        });
+    }
+    if cart.line_count() >= LINES_MAX {
+        return Err(Refusal::TooManyLines { max: LINES_MAX });
+    }
+    Ok(Change::LineAdded(Line {
+        id: LineId(cart.line_next),
+        sku: sku.clone(),
+        title: title.clone(),
+        quantity,
+        quantity_max: *quantity_max,
+        unit_price: *unit_price,
+        options: options.clone(),
+        metadata: metadata.clone(),
+    }))
+}
+
+fn set_quantity(cart: &Cart, set: SetQuantity) -> Result<Option<Change>, Refusal> {
+    let SetQuantity { line: id, quantity } = set;
+    let line = find(&cart.lines, id)?;
+    if quantity == 0 {
+        return Ok(Some(Change::LineRemoved(id)));
+    }
+    // A line above a limit that the shop lowered since may shrink, never grow.
+    let quantity = within(u32::from(quantity), line.quantity_max.max(line.quantity))?;
+    fits(cart, Some(line), line.unit_price, quantity)?;
+    Ok((quantity != line.quantity).then_some(Change::QuantitySet { line: id, quantity }))
+}
+
+fn restore(cart: &Cart, id: LineId) -> Result<Change, Refusal> {
+    let saved = find(&cart.saved, id)?;
+    let equal = cart.lines.iter().find(|line| line.joins(&saved.sku, &saved.options, &saved.metadata));
+    let Some(into) = equal else {
+        fits(cart, None, saved.unit_price, saved.quantity)?;
+        return Ok(Change::LineRestored(id));
+    };
+    let quantity = within(u32::from(into.quantity) + u32::from(saved.quantity), into.quantity_max)?;
+    fits(cart, Some(into), into.unit_price, quantity)?;
+    Ok(Change::LineRejoined { line: id, into: into.id, quantity })
+}
+
+fn find(lines: &[Line], id: LineId) -> Result<&Line, Refusal> {
+    lines.iter().find(|line| line.id == id).ok_or(Refusal::LineNotFound(id))
+}
+
+fn within(requested: u32, max: u16) -> Result<u16, Refusal> {
+    u16::try_from(requested)
+        .ok()
+        .filter(|quantity| *quantity <= max)
+        .ok_or(Refusal::QuantityOutOfRange { requested, max })
+}
+
+/// Whether the total still fits in 64 bits once `replaced` (or a new line) has this price and quantity.
+fn fits(cart: &Cart, replaced: Option<&Line>, unit_price: i64, quantity: u16) -> Result<(), Refusal> {
+    let others = cart.lines.iter().filter(|line| replaced.is_none_or(|replaced| replaced.id != line.id));
+    let of = |price: i64, quantity: u16| i128::from(price) * i128::from(quantity);
+    let total = of(unit_price, quantity) + others.map(|line| of(line.unit_price, line.quantity)).sum::<i128>();
+    i64::try_from(total).map(|_| ()).map_err(|_| Refusal::TotalTooLarge)
+}

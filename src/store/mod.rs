@@ -1,0 +1,219 @@
+//! Rows that change only by compare-and-set, and a plain index beside them.
+//!
+//! One contract, one test suite (`tests/it/store`), every implementation. There is no transaction over rows anywhere.
+
+use std::{fmt, sync::Arc};
+
+use futures_util::future::BoxFuture;
+
+pub use self::{embedded::Embedded, memory::Memory};
+
+pub mod embedded;
+pub mod faulty;
+pub mod memory;
+
+/// Longest value of an index entry: such an entry points at something, it does not hold it.
+pub const INDEX_VALUE_BYTES_MAX: usize = 1024;
+/// Longest partition name and longest key of an index entry.
+pub const INDEX_KEY_BYTES_MAX: usize = 128;
+/// Longest body of a row: what one actor may weigh; a save of this size still fits well below CQL's 1 MiB batch and
+/// cell warnings.
+pub const ROW_BYTES_MAX: usize = 256 * 1024;
+/// Most entries or rows that one scan returns: bounds the memory of an answer.
+pub const SCAN_MAX: usize = 1000;
+
+/// Which table a row is in. The numbers are persistent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u8)]
+pub enum Kind {
+    /// Carts, by cart id.
+    Cart = 1,
+    /// Members of the cluster, by the hash of the node's name.
+    Member = 2,
+    /// The shard map: one row, id 0.
+    Map = 3,
+    /// The head of the catalogue: one row, id 0.
+    Catalog = 4,
+    /// Keys that every node shares: one row, id 0.
+    Keys = 5,
+}
+
+impl Kind {
+    /// Every kind, in the order of their numbers.
+    pub const ALL: [Self; 5] = [Self::Cart, Self::Member, Self::Map, Self::Catalog, Self::Keys];
+}
+
+/// A row as saved.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Row {
+    /// The fence: rises by one with every save; the first save makes 1.
+    pub version: u64,
+    /// The ownership under which it was saved.
+    pub epoch: u64,
+    /// Which save this was.
+    pub op_id: u128,
+    /// Version of the body's record, for tools; the body's own envelope is what decoders go by.
+    pub schema_v: u16,
+    /// Unix milliseconds of the save.
+    pub updated_at_ms: u64,
+    /// Seconds until the store may forget the row, counted from `updated_at_ms`; `None` = never.
+    pub ttl_s: Option<u32>,
+    /// The record's bytes.
+    pub body: bytes::Bytes,
+}
+
+impl fmt::Debug for Row {
+    /// Everything but the body: bodies hold people's data.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Row")
+            .field("version", &self.version)
+            .field("epoch", &self.epoch)
+            .field("op_id", &self.op_id)
+            .field("schema_v", &self.schema_v)
+            .field("updated_at_ms", &self.updated_at_ms)
+            .field("ttl_s", &self.ttl_s)
+            .field("body_bytes", &self.body.len())
+            .finish()
+    }
+}
+
+impl Row {
+    /// What a lost save is told of the row.
+    #[must_use]
+    pub const fn head(&self) -> Head {
+        Head { version: self.version, epoch: self.epoch, op_id: self.op_id }
+    }
+}
+
+/// A row without its body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Head {
+    /// Its version.
+    pub version: u64,
+    /// The ownership under which it was saved.
+    pub epoch: u64,
+    /// Which save it was.
+    pub op_id: u128,
+}
+
+/// What a save expects to find.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Expect {
+    /// No row.
+    Absent,
+    /// A row of exactly this version.
+    Version(u64),
+}
+
+impl Expect {
+    /// The version that the save makes: 1, or one more than expected.
+    #[must_use]
+    pub const fn next(self) -> u64 {
+        match self {
+            Self::Absent => 1,
+            Self::Version(version) => version + 1,
+        }
+    }
+}
+
+/// How a save ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Saved {
+    /// Committed and synced.
+    Applied,
+    /// Not applied by this attempt: the row is at this head (`None` = there is none). When the head carries the save's
+    /// own `op_id`, an earlier attempt of the same save had been applied.
+    Lost(Option<Head>),
+    /// It may have been applied, or may still be.
+    Unknown(Reason),
+    /// Certainly not applied, now or later: the store does not take writes at present.
+    Refused(Reason),
+}
+
+/// Why the store failed, for logs and health pages; never holds a row's body.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Reason(pub Arc<str>);
+
+impl Reason {
+    /// A reason in words.
+    pub fn new(text: impl Into<Arc<str>>) -> Self {
+        Self(text.into())
+    }
+}
+
+/// An entry of the index: superfluous ones are harmless, readers filter.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IndexEntry {
+    /// Entries of one partition lie together, ordered by key.
+    pub partition: Box<[u8]>,
+    /// Unique within the partition.
+    pub key: Box<[u8]>,
+    /// At most [`INDEX_VALUE_BYTES_MAX`]… larger things go into several entries.
+    pub value: Box<[u8]>,
+}
+
+/// A page of a row scan, in no particular order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RowPage {
+    /// Ids and rows.
+    pub rows: Vec<(u128, Row)>,
+    /// Where the next page starts; `None` = this was the last.
+    pub next: Option<u128>,
+}
+
+/// What the store says of itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Health {
+    /// `None` = takes writes; else why not.
+    pub writes_refused: Option<Reason>,
+    /// Bytes on disk, where the store knows.
+    pub disk_bytes: Option<u64>,
+}
+
+/// Rows that change only by compare-and-set, and a plain index beside them.
+///
+/// Every method is safe to call again. A future that is dropped leaves its call running: a dropped save may be applied.
+pub trait Store: Send + Sync + fmt::Debug + 'static {
+    /// The row, or `None`. `serial` asks for a read that is ordered with every save (and settles those that are
+    /// half done); without it the read may be one replica quorum's.
+    fn load(&self, kind: Kind, id: u128, serial: bool) -> BoxFuture<'static, Result<Option<Row>, Reason>>;
+
+    /// Saves `row` if `expect` holds; `row.version` must be `expect.next()`. `marks` are in the index no later than
+    /// the row. Applied = synced to durable storage.
+    fn save(
+        &self,
+        kind: Kind,
+        id: u128,
+        expect: Expect,
+        row: Row,
+        marks: Vec<IndexEntry>,
+    ) -> BoxFuture<'static, Saved>;
+
+    /// Puts entries, synced; the same entry again is harmless.
+    fn index_put(&self, entries: Vec<IndexEntry>) -> BoxFuture<'static, Result<(), Reason>>;
+
+    /// Deletes exact keys of a partition; absent ones are no error.
+    fn index_delete(&self, partition: Box<[u8]>, keys: Vec<Box<[u8]>>) -> BoxFuture<'static, Result<(), Reason>>;
+
+    /// Entries of `partition` with `from <= key` (and `key < until` where given), in key order, at most `limit`
+    /// (itself at most [`SCAN_MAX`]).
+    fn index_scan(
+        &self,
+        partition: Box<[u8]>,
+        from: Box<[u8]>,
+        until: Option<Box<[u8]>>,
+        limit: usize,
+    ) -> BoxFuture<'static, Result<Vec<IndexEntry>, Reason>>;
+
+    /// A page of all rows of a kind from `cursor` on (`None` = the start); for sweeps, copies and erasure only.
+    fn scan_rows(
+        &self,
+        kind: Kind,
+        cursor: Option<u128>,
+        limit: usize,
+    ) -> BoxFuture<'static, Result<RowPage, Reason>>;
+
+    /// What the store says of itself; cheap, for probes and metrics.
+    fn health(&self) -> Health;
+}
