@@ -3,3 +3,4 @@
 //! The rooms, in reading order; each imports only rooms above it (`tests/tidy.rs` holds the order).
 
 pub mod domain;
+pub mod telemetry;

@@ -82,10 +82,7 @@ impl Id {
         }
         let mut bits: u128 = 0;
         for (i, c) in text.bytes().enumerate() {
-            let digit = ALPHABET
-                .iter()
-                .position(|a| *a == c.to_ascii_lowercase())
-                .ok_or(IdError::Character)? as u128;
+            let digit = ALPHABET.iter().position(|a| *a == c.to_ascii_lowercase()).ok_or(IdError::Character)? as u128;
             if i == 0 && digit > 7 {
                 return Err(IdError::Overflow);
             }

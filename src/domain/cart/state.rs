@@ -137,8 +137,7 @@ impl Cart {
     /// [`MoneyError::Overflow`]; `decide` refuses what would get there.
     pub fn totals(&self) -> Result<Totals, MoneyError> {
         let zero = Money::zero(self.currency);
-        let subtotal =
-            self.lines.iter().try_fold(zero, |sum, line| sum.checked_add(self.line_total(line)?))?;
+        let subtotal = self.lines.iter().try_fold(zero, |sum, line| sum.checked_add(self.line_total(line)?))?;
         Ok(Totals { subtotal, discount: zero, total: subtotal })
     }
 
