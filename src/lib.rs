@@ -2,5 +2,8 @@
 //!
 //! The rooms, in reading order; each imports only rooms above it (`tests/tidy.rs` holds the order).
 
+pub mod actors;
+pub mod codec;
 pub mod domain;
+pub mod store;
 pub mod telemetry;

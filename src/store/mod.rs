@@ -181,14 +181,8 @@ pub trait Store: Send + Sync + fmt::Debug + 'static {
 
     /// Saves `row` if `expect` holds; `row.version` must be `expect.next()`. `marks` are in the index no later than
     /// the row. Applied = synced to durable storage.
-    fn save(
-        &self,
-        kind: Kind,
-        id: u128,
-        expect: Expect,
-        row: Row,
-        marks: Vec<IndexEntry>,
-    ) -> BoxFuture<'static, Saved>;
+    fn save(&self, kind: Kind, id: u128, expect: Expect, row: Row, marks: Vec<IndexEntry>)
+    -> BoxFuture<'static, Saved>;
 
     /// Puts entries, synced; the same entry again is harmless.
     fn index_put(&self, entries: Vec<IndexEntry>) -> BoxFuture<'static, Result<(), Reason>>;
@@ -207,12 +201,7 @@ pub trait Store: Send + Sync + fmt::Debug + 'static {
     ) -> BoxFuture<'static, Result<Vec<IndexEntry>, Reason>>;
 
     /// A page of all rows of a kind from `cursor` on (`None` = the start); for sweeps, copies and erasure only.
-    fn scan_rows(
-        &self,
-        kind: Kind,
-        cursor: Option<u128>,
-        limit: usize,
-    ) -> BoxFuture<'static, Result<RowPage, Reason>>;
+    fn scan_rows(&self, kind: Kind, cursor: Option<u128>, limit: usize) -> BoxFuture<'static, Result<RowPage, Reason>>;
 
     /// What the store says of itself; cheap, for probes and metrics.
     fn health(&self) -> Health;

@@ -1,0 +1,3 @@
+//! Bytes: the only room that knows bincode.
+
+pub mod record;
