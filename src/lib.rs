@@ -2,8 +2,9 @@
 //!
 //! The rooms, in reading order; each imports only rooms above it (`tests/tidy.rs` holds the order).
 
-pub mod actors;
-pub mod codec;
 pub mod domain;
+pub mod codec;
 pub mod store;
+pub mod cluster;
+pub mod actors;
 pub mod telemetry;

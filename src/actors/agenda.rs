@@ -35,6 +35,16 @@ pub fn low_marks() -> Box<[u8]> {
     Box::from(b"agenda-low".as_slice())
 }
 
+/// A shard's low mark: its buckets below `bucket` are done.
+#[must_use]
+pub fn low_mark_entry(shard: ShardId, bucket: u64) -> IndexEntry {
+    IndexEntry {
+        partition: low_marks(),
+        key: Box::from(shard.0.to_be_bytes().as_slice()),
+        value: Box::from(bucket.to_be_bytes().as_slice()),
+    }
+}
+
 /// The key of an entry: due first, so that a scan sees what is due in order.
 #[must_use]
 pub fn key(kind: Kind, id: u128, armed: Armed) -> Box<[u8]> {

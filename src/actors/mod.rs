@@ -11,7 +11,14 @@
 
 pub mod agenda;
 pub mod ask;
+pub mod cart;
 pub mod durable;
-
+pub mod handle;
+mod residents;
+mod shard;
+mod sweep;
+pub mod system;
 
 pub use ask::{Answer, Ask, Effect, Failure, Key};
+pub use handle::Handle;
+pub use system::{Options, System};

@@ -6,11 +6,18 @@ use std::{fmt, sync::Arc};
 
 use futures_util::future::BoxFuture;
 
-pub use self::{embedded::Embedded, memory::Memory};
+use crate::domain::UnixMillis;
+
+pub use self::{
+    embedded::Embedded,
+    memory::Memory,
+    settle::{Settled, settle},
+};
 
 pub mod embedded;
 pub mod faulty;
 pub mod memory;
+mod settle;
 
 /// Longest value of an index entry: such an entry points at something, it does not hold it.
 pub const INDEX_VALUE_BYTES_MAX: usize = 1024;
@@ -78,6 +85,12 @@ impl fmt::Debug for Row {
 }
 
 impl Row {
+    /// Whether the store may forget the row at `now`; it then counts as absent.
+    #[must_use]
+    pub fn is_expired(&self, now: UnixMillis) -> bool {
+        self.ttl_s.is_some_and(|ttl_s| now.since_ms(UnixMillis(self.updated_at_ms)) > u64::from(ttl_s) * 1000)
+    }
+
     /// What a lost save is told of the row.
     #[must_use]
     pub const fn head(&self) -> Head {
@@ -106,6 +119,15 @@ pub enum Expect {
 }
 
 impl Expect {
+    /// Whether a row with this head is what the save expects.
+    #[must_use]
+    pub fn holds(self, head: Option<Head>) -> bool {
+        match self {
+            Self::Absent => head.is_none(),
+            Self::Version(version) => head.is_some_and(|head| head.version == version),
+        }
+    }
+
     /// The version that the save makes: 1, or one more than expected.
     #[must_use]
     pub const fn next(self) -> u64 {
@@ -203,6 +225,46 @@ pub trait Store: Send + Sync + fmt::Debug + 'static {
     /// A page of all rows of a kind from `cursor` on (`None` = the start); for sweeps, copies and erasure only.
     fn scan_rows(&self, kind: Kind, cursor: Option<u128>, limit: usize) -> BoxFuture<'static, Result<RowPage, Reason>>;
 
+    /// Deletes rows past their time among a page of a kind's rows from `cursor` on; returns where the next page starts.
+    /// For the daily sweep. A store that forgets by itself does nothing.
+    fn purge_expired(
+        &self,
+        _kind: Kind,
+        _cursor: Option<u128>,
+        _limit: usize,
+    ) -> BoxFuture<'static, Result<Option<u128>, Reason>> {
+        Box::pin(std::future::ready(Ok(None)))
+    }
+
     /// What the store says of itself; cheap, for probes and metrics.
     fn health(&self) -> Health;
+}
+
+/// Whether a row may be saved upon `expect`: a refusal that every implementation gives alike.
+fn check_row(expect: Expect, row: &Row) -> Result<(), Reason> {
+    if row.body.len() > ROW_BYTES_MAX {
+        return Err(Reason::new(format!("the row has {} bytes, {ROW_BYTES_MAX} are allowed", row.body.len())));
+    }
+    if row.version != expect.next() {
+        return Err(Reason::new(format!("version {} does not follow {expect:?}", row.version)));
+    }
+    Ok(())
+}
+
+/// Whether entries may be put: a refusal that every implementation gives alike.
+fn check_entries(entries: &[IndexEntry]) -> Result<(), Reason> {
+    let too_long = |entry: &&IndexEntry| {
+        entry.partition.len() > INDEX_KEY_BYTES_MAX
+            || entry.key.len() > INDEX_KEY_BYTES_MAX
+            || entry.value.len() > INDEX_VALUE_BYTES_MAX
+    };
+    match entries.iter().find(too_long) {
+        None => Ok(()),
+        Some(entry) => Err(Reason::new(format!(
+            "an index entry of {} + {} + {} bytes; {INDEX_KEY_BYTES_MAX} + {INDEX_KEY_BYTES_MAX} + {INDEX_VALUE_BYTES_MAX} are allowed",
+            entry.partition.len(),
+            entry.key.len(),
+            entry.value.len()
+        ))),
+    }
 }

@@ -88,6 +88,8 @@ pub trait Entity: fmt::Debug + Sized + 'static {
     fn on_wake() -> Self::Command;
     /// Seconds until the store may forget a finished actor; `None` = not finished.
     fn ttl_s(state: &Self::State) -> Option<u32>;
+    /// What a state costs in memory, estimated.
+    fn weight_bytes(state: &Self::State) -> usize;
     /// Version of the bytes that [`Entity::encode`] makes.
     const SCHEMA_V: u16;
     /// The row's bytes.
