@@ -5,6 +5,8 @@
 pub mod domain;
 pub mod codec;
 pub mod store;
+pub mod catalog;
 pub mod cluster;
 pub mod actors;
+pub mod cli;
 pub mod telemetry;

@@ -160,11 +160,7 @@ impl Handle {
     ///
     /// # Errors
     /// [`Failure`] as for [`Handle::cart`].
-    pub async fn watch_cart(
-        &self,
-        id: CartId,
-        timeout: Duration,
-    ) -> Result<watch::Receiver<Arc<Cart>>, CartFailure> {
+    pub async fn watch_cart(&self, id: CartId, timeout: Duration) -> Result<watch::Receiver<Arc<Cart>>, CartFailure> {
         let place = self.place(id.slot());
         for _ in 0..WATCH_ATTEMPTS {
             self.cart(id, timeout).await?;

@@ -214,8 +214,7 @@ impl<E: Entity> Residents<E> {
             if !is_old && !is_over {
                 return;
             }
-            let was_read =
-                self.shown.lock().get(&id).is_some_and(|entry| entry.read.swap(false, Ordering::Relaxed));
+            let was_read = self.shown.lock().get(&id).is_some_and(|entry| entry.read.swap(false, Ordering::Relaxed));
             let pinned = !resident.machine.is_idle() || self.watchers.contains_key(&id);
             if was_read || pinned {
                 if let Some(resident) = self.actors.to_back(&id) {

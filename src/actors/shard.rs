@@ -62,10 +62,27 @@ impl Door {
 /// What a shard is asked.
 #[derive(Debug)]
 pub(super) enum Message {
-    Ask { id: u128, ask: Box<Ask<cart::Command>>, since_ms: u64, ticket: Ticket<CartEntity> },
-    Read { id: u128, timeout: Duration, since_ms: u64, ticket: Ticket<CartEntity> },
-    Watch { id: u128, reply: oneshot::Sender<Option<watch::Receiver<Arc<cart::Cart>>>>, place: Place },
-    Facts { id: u128, reply: oneshot::Sender<Option<Facts>> },
+    Ask {
+        id: u128,
+        ask: Box<Ask<cart::Command>>,
+        since_ms: u64,
+        ticket: Ticket<CartEntity>,
+    },
+    Read {
+        id: u128,
+        timeout: Duration,
+        since_ms: u64,
+        ticket: Ticket<CartEntity>,
+    },
+    Watch {
+        id: u128,
+        reply: oneshot::Sender<Option<watch::Receiver<Arc<cart::Cart>>>>,
+        place: Place,
+    },
+    Facts {
+        id: u128,
+        reply: oneshot::Sender<Option<Facts>>,
+    },
     Done(Done),
     /// An agenda scan ended.
     Scanned(Scanned),
@@ -122,12 +139,8 @@ impl Actor for ShardActor {
             // A shard that stopped meanwhile needs no results: its successor loads for itself.
             let _ = myself.send_message(Message::Done(done));
         });
-        let ground = Ground {
-            shard: setting.door.shard,
-            store: Arc::clone(&setting.store),
-            back,
-            op_id_next: clock::random(),
-        };
+        let ground =
+            Ground { shard: setting.door.shard, store: Arc::clone(&setting.store), back, op_id_next: clock::random() };
         Ok(State {
             carts: Residents::new(Arc::clone(&setting.door.carts)),
             setting,

@@ -206,7 +206,8 @@ impl Actor for Supervisor {
         let crashed = |place: &Place| place.actor.load().get_id() == who.get_id();
         let Some(at) = state.places.iter().position(crashed) else { return Ok(()) };
         let setting = &state.settings[at];
-        let reason = if let SupervisionEvent::ActorFailed(_, error) = &event { error.to_string() } else { "killed".into() };
+        let reason =
+            if let SupervisionEvent::ActorFailed(_, error) = &event { error.to_string() } else { "killed".into() };
         tracing::error!(shard = setting.door.shard.0, reason, "a shard actor crashed and is started again");
         metrics().shard_restarts_total.inc();
         setting.door.queue.progress_ms.store(clock::mono_ms(), Ordering::Relaxed);

@@ -68,7 +68,9 @@ pub enum Error {
     #[error("other nodes kept changing the cluster's rows; start again")]
     Contended,
     /// The cluster was made with another number of shards.
-    #[error("the cluster has {stored} shards for ever, not {configured}: set actors.shards to {stored} or leave it out")]
+    #[error(
+        "the cluster has {stored} shards for ever, not {configured}: set actors.shards to {stored} or leave it out"
+    )]
     Shards {
         /// As made.
         stored: usize,

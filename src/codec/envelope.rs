@@ -185,8 +185,8 @@ pub(super) fn open(bytes: &[u8], kind: RecordKind, reads: u16) -> Result<Opened<
 impl Opened<'_> {
     /// Decodes the body, all of it, into the frozen struct of its version.
     pub(super) fn decode<T: Decode<()>>(&self) -> Result<T, DecodeError> {
-        let (value, read) = bincode::decode_from_slice(self.body, CONFIG)
-            .map_err(|error| DecodeError::Malformed(error.to_string()))?;
+        let (value, read) =
+            bincode::decode_from_slice(self.body, CONFIG).map_err(|error| DecodeError::Malformed(error.to_string()))?;
         if read == self.body.len() { Ok(value) } else { Err(DecodeError::Longer) }
     }
 }

@@ -140,12 +140,7 @@ impl<S: Store + Clone> Store for Faulty<S> {
         self.inner.index_scan(partition, from, until, limit)
     }
 
-    fn scan_rows(
-        &self,
-        kind: Kind,
-        cursor: Option<u128>,
-        limit: usize,
-    ) -> BoxFuture<'static, Result<RowPage, Reason>> {
+    fn scan_rows(&self, kind: Kind, cursor: Option<u128>, limit: usize) -> BoxFuture<'static, Result<RowPage, Reason>> {
         self.inner.scan_rows(kind, cursor, limit)
     }
 

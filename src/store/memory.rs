@@ -105,12 +105,7 @@ impl Store for Memory {
         ready(Ok(entries)).boxed()
     }
 
-    fn scan_rows(
-        &self,
-        kind: Kind,
-        cursor: Option<u128>,
-        limit: usize,
-    ) -> BoxFuture<'static, Result<RowPage, Reason>> {
+    fn scan_rows(&self, kind: Kind, cursor: Option<u128>, limit: usize) -> BoxFuture<'static, Result<RowPage, Reason>> {
         let limit = limit.clamp(1, SCAN_MAX);
         let tables = self.tables();
         let now = clock::now();

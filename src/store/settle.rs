@@ -25,13 +25,7 @@ pub enum Settled {
 ///
 /// # Errors
 /// The reason when the store refuses writes, or does not settle within about half a minute.
-pub async fn settle(
-    store: &Arc<dyn Store>,
-    kind: Kind,
-    id: u128,
-    expect: Expect,
-    row: Row,
-) -> Result<Settled, Reason> {
+pub async fn settle(store: &Arc<dyn Store>, kind: Kind, id: u128, expect: Expect, row: Row) -> Result<Settled, Reason> {
     let mut pause = PAUSE_MIN;
     let mut last = Reason::new("the store did not answer");
     let mut unsettled = false;

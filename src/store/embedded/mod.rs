@@ -289,12 +289,7 @@ impl Store for Embedded {
         .boxed()
     }
 
-    fn scan_rows(
-        &self,
-        kind: Kind,
-        cursor: Option<u128>,
-        limit: usize,
-    ) -> BoxFuture<'static, Result<RowPage, Reason>> {
+    fn scan_rows(&self, kind: Kind, cursor: Option<u128>, limit: usize) -> BoxFuture<'static, Result<RowPage, Reason>> {
         let this = self.clone();
         async move {
             this.read(move |tables| {
