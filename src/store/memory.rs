@@ -17,8 +17,11 @@ pub struct Memory(Arc<Mutex<Tables>>);
 #[derive(Debug, Default)]
 struct Tables {
     rows: BTreeMap<(Kind, u128), Row>,
-    index: BTreeMap<(Box<[u8]>, Box<[u8]>), Box<[u8]>>,
+    /// By partition and key.
+    index: BTreeMap<EntryName, Box<[u8]>>,
 }
+
+type EntryName = (Box<[u8]>, Box<[u8]>);
 
 impl Memory {
     fn tables(&self) -> MutexGuard<'_, Tables> {

@@ -1,0 +1,5 @@
+//! placeholder
+
+pub(crate) fn run(_: &[String]) -> Result<(), String> {
+    Err("not yet".to_owned())
+}
