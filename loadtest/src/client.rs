@@ -99,7 +99,8 @@ impl Connection {
             }
             if let Some(head) = self.buffer.windows(4).position(|bytes| bytes == b"\r\n\r\n") {
                 let text = str::from_utf8(&self.buffer[..head]).map_err(|_| broken("the head is no text"))?;
-                let status = text.get(9..12).and_then(|status| status.parse().ok()).ok_or_else(|| broken("no status"))?;
+                let status =
+                    text.get(9..12).and_then(|status| status.parse().ok()).ok_or_else(|| broken("no status"))?;
                 break (status, head + 4, content_length(text).unwrap_or(0));
             }
         };

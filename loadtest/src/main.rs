@@ -16,7 +16,8 @@ fn main() -> ExitCode {
     let mut arguments = std::env::args().skip(1);
     let scenario = arguments.next().unwrap_or_default();
     let options: HashMap<String, String> =
-        std::iter::from_fn(|| Some((arguments.next()?.trim_start_matches("--").to_owned(), arguments.next()?))).collect();
+        std::iter::from_fn(|| Some((arguments.next()?.trim_start_matches("--").to_owned(), arguments.next()?)))
+            .collect();
     match measure(&scenario, &options) {
         Ok(line) => {
             println!("{line}");

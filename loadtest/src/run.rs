@@ -70,7 +70,8 @@ pub fn run(
             .map(|(n, connection)| {
                 let first = n * requests.len() / connections;
                 let offset = every.map_or(Duration::ZERO, |every| every * n as u32 / connections as u32);
-                let work = Work { requests: Rc::clone(&requests), first, every, due: began + offset, end: began + duration };
+                let work =
+                    Work { requests: Rc::clone(&requests), first, every, due: began + offset, end: began + duration };
                 tokio::task::spawn_local(work.run(connection))
             })
             .collect();

@@ -15,7 +15,8 @@ use crate::support::{Server, TempDir};
 fn shim(dir: &Path) -> PathBuf {
     let library = dir.join("shim.so");
     let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/process/fsync_shim.c");
-    let built = Command::new("cc").args(["-shared", "-fPIC", "-O1", "-o"]).arg(&library).arg(source).arg("-ldl").status();
+    let built =
+        Command::new("cc").args(["-shared", "-fPIC", "-O1", "-o"]).arg(&library).arg(source).arg("-ldl").status();
     assert!(built.unwrap().success());
     library
 }
