@@ -1,5 +1,7 @@
 //! The walls between the rooms, and other habits that a machine can hold.
 
+#![expect(clippy::unwrap_used, reason = "a tree that cannot be read has failed")]
+
 use std::{
     fs,
     path::{Path, PathBuf},

@@ -1,1 +1,413 @@
-//! The machine step by step.
+//! The machine step by step, on real carts.
+
+use std::time::Duration;
+
+use super::{receipts::YOUNG_MAX, saving::*, *};
+use crate::{
+    actors::{
+        ask::{Effect, Key},
+        cart::CartEntity,
+    },
+    domain::{
+        CartId, Currency, GuestId, Slot,
+        cart::{Addition, Cart, Command, Owner, Refusal, Status},
+    },
+    store::{Expect, Head, Reason, Row, Saved},
+};
+
+type Out = Output<CartEntity, u32>;
+type Told = Outcome<CartEntity>;
+
+const HOUR_MS: u64 = 60 * 60 * 1000;
+
+/// A machine, its surroundings, and what it said.
+struct Bench {
+    machine: Durable<CartEntity, u32>,
+    around: Surroundings,
+    op_id: u128,
+    out: Vec<Out>,
+}
+
+fn owner() -> Owner {
+    Owner::Guest(GuestId::new(Slot::from_bits(1), UnixMillis(1), 1))
+}
+
+fn create() -> Command {
+    Command::Create { id: CartId::new(Slot::from_bits(1), UnixMillis(1), 2), owner: owner(), currency: Currency::EUR }
+}
+
+fn add() -> Command {
+    Command::Add(Addition {
+        sku: "mug".into(),
+        title: "Mug".into(),
+        unit_price: 1,
+        currency: Currency::EUR,
+        quantity: 1,
+        quantity_max: 999,
+        options: Box::default(),
+        metadata: Box::default(),
+    })
+}
+
+impl Bench {
+    fn new() -> Self {
+        let around = Surroundings {
+            wall: UnixMillis(1_000_000),
+            mono_ms: 1_000,
+            epoch: 5,
+            fence: 5,
+            expire_after_ms: 24 * HOUR_MS,
+        };
+        Self { machine: Durable::default(), around, op_id: 0, out: Vec::new() }
+    }
+
+    /// With a cart in memory; returns its row too.
+    fn with_cart() -> (Self, Row) {
+        let mut bench = Self::new();
+        bench.ask(1, create(), None);
+        bench.load(None);
+        let row = bench.save().row;
+        bench.saved(&row, Saved::Applied);
+        bench.out.clear();
+        (bench, row)
+    }
+
+    fn step(&mut self, input: Input<CartEntity, u32>) {
+        let next = &mut self.op_id;
+        let mut op_id = || {
+            *next += 1;
+            *next
+        };
+        self.machine.step(input, &self.around, &mut op_id, &mut self.out);
+    }
+
+    fn ask(&mut self, token: u32, command: Command, key: Option<u128>) {
+        let key = key.map(|key| Key { key, request: key });
+        let timeout = Duration::from_secs(3);
+        let ask = Ask { command, by: Some(owner()), if_revision: None, key, timeout };
+        self.step(Input::Ask { ask, since_ms: self.around.mono_ms, token });
+    }
+
+    fn read(&mut self, token: u32) {
+        self.step(Input::Read { timeout: Duration::from_secs(3), since_ms: self.around.mono_ms, token });
+    }
+
+    fn load(&mut self, row: Option<Row>) {
+        let number = self.loads().pop().expect("no load is out");
+        self.out.retain(|output| !matches!(output, Output::Load { .. }));
+        self.step(Input::Loaded(number, Ok(row)));
+    }
+
+    fn loads(&self) -> Vec<u128> {
+        let number = |output: &Out| if let Output::Load { number, .. } = output { Some(*number) } else { None };
+        self.out.iter().filter_map(number).collect()
+    }
+
+    /// The only save that was sent; forgets it.
+    fn save(&mut self) -> SaveOrder {
+        let mut saves = self.saves();
+        assert_eq!(saves.len(), 1, "{:?}", self.out);
+        self.out.retain(|output| !matches!(output, Output::Save(_)));
+        saves.remove(0)
+    }
+
+    fn saves(&self) -> Vec<SaveOrder> {
+        let order = |output: &Out| if let Output::Save(order) = output { Some(order.clone()) } else { None };
+        self.out.iter().filter_map(order).collect()
+    }
+
+    fn saved(&mut self, row: &Row, saved: Saved) {
+        self.step(Input::Saved(row.op_id, saved));
+    }
+
+    /// What was told to whom; forgets it.
+    fn told(&mut self) -> Vec<(u32, Told)> {
+        let (replies, rest) = std::mem::take(&mut self.out).into_iter().partition(|o| matches!(o, Output::Reply(..)));
+        self.out = rest;
+        let replies: Vec<Out> = replies;
+        let reply = |output| if let Output::Reply(token, told) = output { Some((token, told)) } else { None };
+        replies.into_iter().filter_map(reply).collect()
+    }
+
+    fn pass(&mut self, ms: u64) {
+        self.around.mono_ms += ms;
+        self.around.wall = self.around.wall.plus_ms(ms);
+        self.step(Input::Tick);
+    }
+}
+
+fn units(told: &Told) -> u16 {
+    told.as_ref().expect("refused").state.lines.iter().map(|line| line.quantity).sum()
+}
+
+fn unknown() -> Saved {
+    Saved::Unknown(Reason::new("a test"))
+}
+
+fn foreign(row: &Row, version: u64, epoch: u64) -> Saved {
+    Saved::Lost(Some(Head { version, epoch, op_id: row.op_id + 1_000 }))
+}
+
+#[test]
+fn p1_an_answer_waits_for_its_save_and_a_read_tells_what_is_committed() {
+    let (mut bench, _) = Bench::with_cart();
+    bench.ask(2, add(), None);
+    bench.read(3);
+    let told = bench.told();
+    assert_eq!((told.len(), told[0].0, units(&told[0].1)), (1, 3, 0), "only the read is answered");
+    let save = bench.save();
+    bench.saved(&save.row, Saved::Applied);
+    let told = bench.told();
+    assert_eq!((told.len(), told[0].0, units(&told[0].1)), (1, 2, 1));
+}
+
+#[test]
+fn what_waits_behind_a_save_shares_the_next_one() {
+    let (mut bench, _) = Bench::with_cart();
+    (0..100).for_each(|n| bench.ask(n, add(), None));
+    let first = bench.save();
+    bench.saved(&first.row, Saved::Applied);
+    let second = bench.save();
+    assert_eq!((first.riders, second.riders), (1, 99));
+    bench.saved(&second.row, Saved::Applied);
+    assert!(bench.told().iter().skip(1).all(|(_, told)| units(told) == 100));
+    assert!(bench.machine.is_idle() && bench.saves().is_empty());
+}
+
+#[test]
+fn p2_an_unknown_outcome_is_settled_by_the_identical_save_alone() {
+    for end in ["applied", "ours already", "foreign"] {
+        let (mut bench, row) = Bench::with_cart();
+        bench.ask(2, add(), None);
+        let save = bench.save();
+        bench.saved(&save.row, unknown());
+        assert!(bench.machine.is_unsettled() && bench.told().is_empty());
+        bench.pass(RESEND_AFTER_MIN_MS);
+        let again = bench.save();
+        assert_eq!((again.row.clone(), again.expect), (save.row.clone(), save.expect), "the identical save");
+        match end {
+            "applied" => bench.saved(&save.row, Saved::Applied),
+            "ours already" => bench.saved(&save.row, Saved::Lost(Some(save.row.head()))),
+            _ => {
+                bench.saved(&save.row, foreign(&save.row, 2, 5));
+                assert!(bench.told().is_empty());
+                bench.load(Some(Row { version: 2, ..row }));
+                let decided_again = bench.save();
+                assert_eq!(decided_again.expect, Expect::Version(2));
+                bench.saved(&decided_again.row, Saved::Applied);
+            }
+        }
+        let told = bench.told();
+        assert_eq!((told.len(), units(&told[0].1)), (1, 1), "{end}");
+    }
+}
+
+#[test]
+fn beyond_the_next_version_only_receipts_can_tell() {
+    let (mut bench, row) = Bench::with_cart();
+    bench.ask(2, add(), None);
+    let first = bench.save();
+    bench.ask(3, add(), Some(33));
+    bench.saved(&first.row, Saved::Applied);
+    bench.told();
+    let mut second = bench.save();
+    bench.saved(&second.row, unknown());
+    bench.ask(4, add(), None);
+    bench.pass(RESEND_AFTER_MIN_MS);
+    bench.save();
+    bench.saved(&second.row, foreign(&second.row, 9, 5));
+    assert!(bench.told().is_empty(), "the keyed one is decided again, the waiting one was never part of it");
+    // The row tells that the keyed command is in it.
+    second.row.version = 9;
+    bench.load(Some(second.row));
+    let last = bench.save();
+    bench.saved(&last.row, Saved::Applied);
+    let told = bench.told();
+    assert!(told.iter().find(|(token, _)| *token == 3).unwrap().1.as_ref().unwrap().replayed);
+    assert_eq!(units(&told.iter().find(|(token, _)| *token == 4).unwrap().1), 3);
+
+    let (mut bench, _) = Bench::with_cart();
+    bench.ask(2, add(), None);
+    let save = bench.save();
+    bench.saved(&save.row, foreign(&save.row, 9, 5));
+    assert_eq!(
+        bench.told()[0].1.as_ref().unwrap_err(),
+        &Failure::StoreUnavailable(Effect::Unknown),
+        "unkeyed: nobody knows"
+    );
+    drop(row);
+}
+
+#[test]
+fn p2_a_newer_epoch_deposes_on_load_and_on_conflict() {
+    let (mut bench, row) = Bench::with_cart();
+    bench.ask(2, add(), None);
+    bench.ask(3, add(), None);
+    let save = bench.save();
+    bench.saved(&save.row, foreign(&save.row, 2, 6));
+    let told = bench.told();
+    assert_eq!(told[0].1.as_ref().unwrap_err(), &Failure::StoreUnavailable(Effect::Unknown), "it rode in a save");
+    assert_eq!(told[1].1.as_ref().unwrap_err(), &Failure::NotOwner, "it never did");
+    assert!(bench.out.iter().any(|output| matches!(output, Output::Fenced)));
+
+    let mut bench = Bench::new();
+    bench.read(1);
+    bench.load(Some(Row { epoch: 6, ..row }));
+    assert_eq!(bench.told()[0].1.as_ref().unwrap_err(), &Failure::NotOwner);
+    assert!(bench.out.iter().any(|output| matches!(output, Output::Fenced)));
+}
+
+#[test]
+fn p2_a_row_below_the_fence_is_claimed_before_anything_is_told_of_it() {
+    let (_, row) = Bench::with_cart();
+    let mut bench = Bench::new();
+    (bench.around.epoch, bench.around.fence) = (8, 7);
+    bench.read(1);
+    bench.load(Some(row.clone()));
+    assert!(bench.told().is_empty());
+    assert!(!bench.out.iter().any(|output| matches!(output, Output::Committed(_))), "it is not shown either");
+    let claim = bench.save();
+    assert_eq!((claim.expect, claim.row.epoch), (Expect::Version(1), 8));
+    bench.read(2);
+    assert!(bench.told().is_empty());
+    bench.saved(&claim.row, Saved::Applied);
+    assert_eq!(bench.told().len(), 2);
+
+    let mut bench = Bench::new();
+    (bench.around.epoch, bench.around.fence) = (8, 5);
+    bench.read(1);
+    bench.load(Some(row));
+    assert_eq!(bench.told().len(), 1, "a clean handoff carries its fence along: nothing to claim");
+}
+
+#[test]
+fn a_refused_save_leaves_what_is_committed_and_certainly_had_no_effect() {
+    let (mut bench, _) = Bench::with_cart();
+    bench.ask(2, add(), None);
+    let save = bench.save();
+    bench.saved(&save.row, Saved::Refused(Reason::new("full")));
+    assert_eq!(bench.told()[0].1.as_ref().unwrap_err(), &Failure::StoreUnavailable(Effect::None));
+    bench.read(3);
+    assert_eq!(units(&bench.told()[0].1), 0);
+    // Once an attempt may have landed, a refusal of the next one settles nothing.
+    bench.ask(4, add(), None);
+    let save = bench.save();
+    bench.saved(&save.row, unknown());
+    bench.pass(RESEND_AFTER_MIN_MS);
+    bench.save();
+    bench.saved(&save.row, Saved::Refused(Reason::new("full")));
+    assert!(bench.told().is_empty() && bench.machine.is_unsettled());
+}
+
+#[test]
+fn p9_deadlines_end_waits_and_say_whether_anything_may_have_happened() {
+    let (mut bench, _) = Bench::with_cart();
+    bench.ask(2, add(), None);
+    bench.ask(3, add(), None);
+    bench.pass(3_000);
+    let told = bench.told();
+    assert_eq!(told[0].1.as_ref().unwrap_err(), &Failure::TimedOut(Effect::Unknown), "its save is out");
+    assert_eq!(told[1].1.as_ref().unwrap_err(), &Failure::TimedOut(Effect::None), "it only waited");
+}
+
+#[test]
+fn p9_queues_are_bounded_by_count_and_age() {
+    let (mut bench, _) = Bench::with_cart();
+    for token in 0..WAITING_MAX as u32 + 1 {
+        bench.ask(token, add(), None);
+    }
+    let told = bench.told();
+    assert_eq!(told.len(), 1);
+    assert!(matches!(told[0].1, Err(Failure::Overloaded { .. })));
+
+    let (mut bench, _) = Bench::with_cart();
+    bench.ask(2, add(), None);
+    bench.ask(3, add(), None);
+    bench.around.mono_ms += WAITING_AGE_MAX_MS + 1;
+    bench.ask(4, add(), None);
+    assert!(matches!(bench.told()[..], [(4, Err(Failure::Overloaded { .. }))]));
+}
+
+#[test]
+fn p9_too_many_young_keys_are_refused_before_they_are_decided() {
+    let (mut bench, _) = Bench::with_cart();
+    for key in 0..=YOUNG_MAX as u128 {
+        bench.ask(2, Command::Clear, Some(key));
+        if key < YOUNG_MAX as u128 {
+            let save = bench.save();
+            bench.saved(&save.row, Saved::Applied);
+            bench.told();
+        }
+    }
+    let Err(Failure::TooManyKeys { retry_after }) = bench.told()[0].1 else { panic!("it was taken") };
+    assert_eq!(retry_after, Duration::from_secs(600));
+}
+
+#[test]
+fn p3_a_key_that_changed_nothing_still_has_its_receipt() {
+    let (mut bench, _) = Bench::with_cart();
+    bench.ask(2, Command::Clear, Some(7));
+    let save = bench.save();
+    bench.saved(&save.row, Saved::Applied);
+    bench.ask(3, add(), None);
+    let save = bench.save();
+    bench.saved(&save.row, Saved::Applied);
+    bench.told();
+    bench.ask(4, Command::Clear, Some(7));
+    let told = bench.told();
+    assert!(told[0].1.as_ref().unwrap().replayed);
+    assert_eq!(units(&told[0].1), 1, "cleared once, when it was empty");
+}
+
+#[test]
+fn p10_a_timer_fires_early_arms_again_and_its_entries_are_deleted_once_needless() {
+    let (mut bench, row) = Bench::with_cart();
+    let armed = CartEntity::decode(&row.body).unwrap().armed.unwrap();
+    assert_eq!(armed.due, UnixMillis(1_000_000 + 24 * HOUR_MS));
+    bench.around.wall = bench.around.wall.plus_ms(HOUR_MS);
+    bench.ask(2, add(), None);
+    let save = bench.save();
+    assert_eq!(save.arm, None, "a later timer needs no new entry");
+    bench.saved(&save.row, Saved::Applied);
+
+    bench.around.wall = armed.due;
+    bench.step(Input::Wake(armed));
+    let save = bench.save();
+    let next = save.arm.expect("armed anew");
+    assert_eq!(next.due, UnixMillis(1_000_000 + 25 * HOUR_MS));
+    let unmarks = |bench: &Bench| bench.out.iter().filter(|output| matches!(output, Output::Unmark(_))).count();
+    assert_eq!(unmarks(&bench), 0, "the old entry stays until the new one is committed");
+    bench.saved(&save.row, Saved::Applied);
+    assert_eq!(unmarks(&bench), 1);
+
+    bench.around.wall = next.due;
+    bench.step(Input::Wake(next));
+    let save = bench.save();
+    bench.saved(&save.row, Saved::Applied);
+    let cart: Cart = CartEntity::decode(&save.row.body).unwrap().state;
+    assert_eq!((cart.status, save.arm, save.row.ttl_s.is_some()), (Status::Expired, None, true));
+    bench.out.clear();
+    bench.step(Input::Wake(next));
+    assert_eq!(unmarks(&bench), 1, "superfluous: deleted when it fires");
+}
+
+#[test]
+fn p10_an_entry_younger_than_the_row_in_memory_makes_it_read_the_row_again() {
+    let (mut bench, row) = Bench::with_cart();
+    bench.step(Input::Wake(Armed { due: bench.around.wall, version: 2 }));
+    assert!(bench.saves().is_empty() && bench.machine.committed().is_none());
+    bench.read(2);
+    bench.load(Some(row));
+    assert_eq!(bench.told().len(), 1);
+}
+
+#[test]
+fn absence_is_told_only_to_those_who_asked_before_the_load() {
+    let mut bench = Bench::new();
+    bench.read(1);
+    bench.read(2);
+    let number = bench.loads()[0];
+    bench.step(Input::Loaded(number, Ok(None)));
+    assert!(matches!(bench.told()[..], [(1, Err(Failure::Refused(Refusal::NotFound)))]));
+    assert_eq!(bench.loads().len(), 2, "the second is looked up anew");
+}

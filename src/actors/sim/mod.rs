@@ -8,6 +8,7 @@
 //! Replay one seed with its whole trace: `cargo xtask sim --seed N`.
 
 mod check;
+mod deliver;
 mod entity;
 mod planted;
 mod rng;

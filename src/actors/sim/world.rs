@@ -50,25 +50,25 @@ impl fmt::Display for Violation {
 #[derive(Debug)]
 pub(super) struct Broken(pub(super) &'static str, pub(super) String);
 
-type Machine = Durable<TallyEntity, u64>;
+pub(super) type Machine = Durable<TallyEntity, u64>;
 
 /// One node: what it hosts is gone with its life.
 #[derive(Default)]
-struct Node {
-    life: u32,
+pub(super) struct Node {
+    pub(super) life: u32,
     /// The ownership that it believes in.
     view: Option<(u64, u64)>,
-    actors: BTreeMap<u128, Machine>,
+    pub(super) actors: BTreeMap<u128, Machine>,
     timers: BTreeSet<(u64, u128)>,
     /// How far its wall clock is off.
     skew_ms: i64,
     /// Saves whose answer is awaited: never two of one actor.
-    out: BTreeMap<u128, u128>,
+    pub(super) out: BTreeMap<u128, u128>,
 }
 
 /// On its way; picked in any order.
 #[derive(Clone, Debug)]
-enum Message {
+pub(super) enum Message {
     /// A load that reaches the store when it is delivered.
     Load {
         node: usize,
@@ -110,14 +110,14 @@ enum Message {
 }
 
 /// What a seed is about: every seed draws its own mix, so that rare combinations are common in some.
-struct Mix {
+pub(super) struct Mix {
     actors: u64,
     /// One request in so many goes to whoever believes to be the owner.
     stray_one_in: u64,
     /// One request in so many is a read.
     read_one_in: u64,
     /// Saves that go wrong, of [`FATES`].
-    faulty_fates: u64,
+    pub(super) faulty_fates: u64,
     /// Crashes, takeovers and handoffs, of 14 in 100 steps.
     upheavals: u64,
 }
@@ -135,21 +135,21 @@ impl Mix {
 }
 
 /// Ways a save may go.
-const FATES: u64 = 16;
+pub(super) const FATES: u64 = 16;
 
 pub(super) struct World {
-    mix: Mix,
-    rng: Rng,
+    pub(super) mix: Mix,
+    pub(super) rng: Rng,
     mono_ms: u64,
     pub(super) model: Model,
     /// Who owns the shard: node, epoch, fence.
     owner: (usize, u64, u64),
-    nodes: Vec<Node>,
-    messages: Vec<Message>,
+    pub(super) nodes: Vec<Node>,
+    pub(super) messages: Vec<Message>,
     pub(super) ledger: Ledger,
     op_next: u32,
     save_next: u128,
-    faults: bool,
+    pub(super) faults: bool,
     trace: String,
 }
 
@@ -205,7 +205,7 @@ impl World {
         self.settle()
     }
 
-    fn note(&mut self, line: fmt::Arguments<'_>) {
+    pub(super) fn note(&mut self, line: fmt::Arguments<'_>) {
         let _ = writeln!(self.trace, "{:>8} {line}", self.mono_ms); // a string takes everything
     }
 
@@ -244,7 +244,7 @@ impl World {
         self.attempt(node, op)
     }
 
-    fn any_serving_node(&mut self) -> usize {
+    pub(super) fn any_serving_node(&mut self) -> usize {
         let serving: Vec<_> = (0..NODES).filter(|n| self.nodes[*n].view.is_some()).collect();
         // Mostly the owner, as a router does; now and then whoever still believes to be it.
         if self.rng.one_in(self.mix.stray_one_in) && !serving.is_empty() {
@@ -253,7 +253,7 @@ impl World {
         self.owner.0
     }
 
-    fn attempt(&mut self, node: usize, op: u32) -> Result<(), Broken> {
+    pub(super) fn attempt(&mut self, node: usize, op: u32) -> Result<(), Broken> {
         let (id, wish, keyed) = self.ledger.wanted(op);
         let key = keyed.then(|| Key { key: u128::from(op), request: u128::from(op) });
         let deadline_ms = self.mono_ms + TIMEOUT_MS;
@@ -318,7 +318,7 @@ impl World {
         Some(Surroundings { wall: UnixMillis(wall), mono_ms: self.mono_ms, epoch, fence, expire_after_ms: 0 })
     }
 
-    fn step(&mut self, node: usize, id: u128, input: Input<TallyEntity, u64>) -> Result<(), Broken> {
+    pub(super) fn step(&mut self, node: usize, id: u128, input: Input<TallyEntity, u64>) -> Result<(), Broken> {
         let Some(around) = self.around(node) else { return Ok(()) };
         let mut outputs = Vec::new();
         let save_next = &mut self.save_next;
@@ -542,97 +542,6 @@ impl World {
         };
         self.mono_ms += ms;
         (0..NODES).try_for_each(|node| self.tick(node))
-    }
-
-    // ---- messages ----
-
-    fn deliver_any(&mut self) -> Result<(), Broken> {
-        if self.messages.is_empty() {
-            return Ok(());
-        }
-        let at = self.rng.below(self.messages.len() as u64) as usize;
-        let message = self.messages.swap_remove(at);
-        self.deliver(message)
-    }
-
-    fn lives(&self, node: usize, life: u32) -> bool {
-        self.nodes[node].life == life
-    }
-
-    fn deliver(&mut self, message: Message) -> Result<(), Broken> {
-        match message {
-            Message::Load { node, life, id, number } => {
-                let fails = self.faults && self.rng.one_in(12);
-                let row = if fails { Err(Reason::new("planned")) } else { Ok(self.model.row(id)) };
-                self.messages.push(Message::Loaded { node, life, id, number, row });
-            }
-            Message::Loaded { node, life, id, number, row } if self.lives(node, life) => {
-                let head = row.as_ref().map(|row| row.as_ref().map(Row::head));
-                self.note(format_args!("n{node} a{id} loaded {head:?}"));
-                if self.nodes[node].actors.contains_key(&id) {
-                    self.step(node, id, Input::Loaded(number, row))?;
-                }
-            }
-            Message::Save { node, life, id, order, answers } => self.save(node, life, id, order, answers)?,
-            Message::Saved { node, life, id, op_id, saved } if self.lives(node, life) => {
-                self.note(format_args!("n{node} a{id} save {op_id} is told {saved:?}"));
-                let is_out = self.nodes[node].out.get(&id) == Some(&op_id);
-                let unsettled = self.nodes[node].actors.get(&id).is_some_and(Machine::is_unsettled);
-                let settles = match saved {
-                    Saved::Unknown(_) => false,
-                    Saved::Refused(_) => !unsettled,
-                    Saved::Applied | Saved::Lost(_) => true,
-                };
-                if is_out && settles {
-                    self.nodes[node].out.remove(&id);
-                }
-                if self.nodes[node].actors.contains_key(&id) {
-                    self.step(node, id, Input::Saved(op_id, saved))?;
-                }
-            }
-            Message::Unmark { id, armed } => {
-                self.note(format_args!("a{id} entry due={} version={} deleted", armed.due.0, armed.version));
-                self.model.unmark(id, armed);
-            }
-            Message::Again { op } => {
-                let node = self.any_serving_node();
-                self.attempt(node, op)?;
-            }
-            Message::Loaded { .. } | Message::Saved { .. } => {}
-        }
-        Ok(())
-    }
-
-    fn save(&mut self, node: usize, life: u32, id: u128, order: SaveOrder, answers: bool) -> Result<(), Broken> {
-        let op_id = order.row.op_id;
-        let planned = || Reason::new("planned");
-        let answer = |saved| Message::Saved { node, life, id, op_id, saved };
-        let drawn = if self.faults && answers { self.rng.below(FATES) } else { FATES };
-        let fate = if drawn < self.mix.faulty_fates { drawn % 5 } else { FATES };
-        match fate {
-            // Certainly not now or later; its agenda entry may be there all the same.
-            0 => {
-                self.model.mark(id, order.arm);
-                self.messages.push(answer(Saved::Refused(planned())));
-            }
-            // Lost on the way.
-            1 => self.messages.push(answer(Saved::Unknown(planned()))),
-            // Slow: it lands whenever it is picked again, be it long after its sender gave up.
-            2 | 3 => {
-                self.messages.push(answer(Saved::Unknown(planned())));
-                self.messages.push(Message::Save { node, life, id, order, answers: false });
-            }
-            _ => {
-                let saved = self.model.save(id, &order).map_err(|why| Broken("P2", why))?;
-                self.note(format_args!("a{id} save {op_id} of n{node} lands: {saved:?}"));
-                match fate {
-                    4 => self.messages.push(answer(Saved::Unknown(planned()))),
-                    _ if answers => self.messages.push(answer(saved)),
-                    _ => {}
-                }
-            }
-        }
-        Ok(())
     }
 
     // ---- the quiet end ----

@@ -8,6 +8,8 @@ mod event;
 mod evolve;
 mod refusal;
 mod state;
+#[cfg(test)]
+mod tests;
 
 pub use command::{Addition, Command, Context, SetQuantity};
 pub use decide::decide;

@@ -1,0 +1,206 @@
+//! What goes into the machine and what comes out: inputs, outputs, and what an actor kind must say for itself.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+
+use crate::{
+    actors::ask::{Answer, Ask, Failure},
+    codec::record::{Armed, Record},
+    domain::{UnixMillis, cart::Context},
+    store::{Expect, Kind, Reason, Row, Saved},
+};
+
+/// What an actor kind must say for itself; everything durable is done for it.
+pub trait Entity: fmt::Debug + Sized + 'static {
+    /// Its table.
+    const KIND: Kind;
+    /// Its state.
+    type State: Clone + fmt::Debug + Send + Sync + 'static;
+    /// What may be asked.
+    type Command: Clone + fmt::Debug + Send + 'static;
+    /// What may happen.
+    type Event;
+    /// Why it may say no.
+    type Refusal: Clone + fmt::Debug + Send + 'static;
+
+    /// Decides; pure.
+    ///
+    /// # Errors
+    /// The refusal, which had no effect.
+    fn decide(
+        state: Option<&Self::State>,
+        command: &Self::Command,
+        context: &Context,
+    ) -> Result<Vec<Self::Event>, Self::Refusal>;
+    /// Folds; pure and total.
+    fn evolve(state: &mut Option<Self::State>, event: &Self::Event);
+    /// What a command that was accepted did, as the receipt keeps it.
+    fn outcome(command: &Self::Command) -> u32;
+    /// What to say of an actor that is not there.
+    fn absent() -> Self::Refusal;
+    /// When the clock must next do something.
+    fn wake_at(state: &Self::State) -> Option<UnixMillis>;
+    /// What the clock then asks.
+    fn on_wake() -> Self::Command;
+    /// Seconds until the store may forget a finished actor; `None` = not finished.
+    fn ttl_s(state: &Self::State) -> Option<u32>;
+    /// What a state costs in memory, estimated.
+    fn weight_bytes(state: &Self::State) -> usize;
+    /// Version of the bytes that [`Entity::encode`] makes.
+    const SCHEMA_V: u16;
+    /// The row's bytes.
+    ///
+    /// # Errors
+    /// When the record is larger than a row may be.
+    fn encode(record: &Record<Arc<Self::State>>) -> Result<Bytes, String>;
+    /// The record back.
+    ///
+    /// # Errors
+    /// When the bytes are damaged or newer than this release reads.
+    fn decode(bytes: &[u8]) -> Result<Record<Self::State>, String>;
+}
+
+/// What surrounds a step: the readings of clocks and dice, and the ownership of the shard.
+#[derive(Clone, Copy, Debug)]
+pub struct Surroundings {
+    /// The wall clock.
+    pub wall: UnixMillis,
+    /// A clock that never jumps, in milliseconds: deadlines and pauses are on it.
+    pub mono_ms: u64,
+    /// The shard's present ownership.
+    pub epoch: u64,
+    /// The epoch of the shard's last takeover that was no clean handoff: rows below it must be claimed.
+    pub fence: u64,
+    /// After how long without a change an actor expires, for those that do.
+    pub expire_after_ms: u64,
+}
+
+/// Who gets the answer: a channel in the host, a number in the simulation.
+pub trait Token: fmt::Debug + 'static {}
+impl<T: fmt::Debug + 'static> Token for T {}
+
+/// What comes in.
+#[derive(Debug)]
+pub enum Input<E: Entity, T> {
+    /// A command.
+    Ask {
+        /// What is asked; its `timeout` counts from `since_ms`.
+        ask: Ask<E::Command>,
+        /// When it was admitted, on the clock that never jumps.
+        since_ms: u64,
+        /// Who gets the answer.
+        token: T,
+    },
+    /// A read of the committed state.
+    Read {
+        /// How long the reader waits from `since_ms`.
+        timeout: Duration,
+        /// When it was admitted.
+        since_ms: u64,
+        /// Who gets the answer.
+        token: T,
+    },
+    /// An agenda entry has come due.
+    Wake(Armed),
+    /// The load of this number ended.
+    Loaded(u128, Result<Option<Row>, Reason>),
+    /// The save with this `op_id` ended.
+    Saved(u128, Saved),
+    /// A moment asked for by `WakeAt` has come.
+    Tick,
+}
+
+/// A save, complete: sending it again is sending the very same.
+#[derive(Clone, Debug)]
+pub struct SaveOrder {
+    /// What it expects to find.
+    pub expect: Expect,
+    /// What it writes.
+    pub row: Row,
+    /// The agenda entry that must be there no later than the row.
+    pub arm: Option<Armed>,
+    /// How many commands ride in it.
+    pub riders: usize,
+}
+
+/// How an ask or a read ended.
+pub type Outcome<E> = Result<Answer<<E as Entity>::State>, Failure<<E as Entity>::Refusal>>;
+
+/// What goes out, in order.
+#[derive(Debug)]
+pub enum Output<E: Entity, T> {
+    /// Load the row; `serial` when something about it is in doubt.
+    Load {
+        /// Comes back with the result: a load of an earlier life is told apart.
+        number: u128,
+        /// Ordered with every save.
+        serial: bool,
+    },
+    /// Save the row.
+    Save(SaveOrder),
+    /// Tell the asker.
+    Reply(T, Outcome<E>),
+    /// This state is committed, and may be shown to readers and watchers.
+    Committed(Arc<E::State>),
+    /// Nothing may be shown to readers any more.
+    Retracted,
+    /// Send `Tick` at this moment of the clock that never jumps.
+    WakeAt(u64),
+    /// This agenda entry is needed no more.
+    Unmark(Armed),
+    /// A newer owner exists: drop the whole shard.
+    Fenced,
+    /// Something to count.
+    Note(Note),
+}
+
+/// Something to count or to log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Note {
+    /// A row was brought into memory.
+    Activated,
+    /// A row was claimed under the present epoch.
+    Claimed,
+    /// A keyed command was answered from its receipt.
+    Replayed,
+    /// A save's outcome was unknown.
+    Unknown(Reason),
+    /// A save lost its version to another save.
+    Lost,
+    /// A turn panicked.
+    Panicked,
+    /// The actor rests this long.
+    Quarantined(Duration),
+    /// The actor was admitted again.
+    Released,
+    /// The row cannot be read by this release.
+    Unreadable(String),
+    /// The row cannot be written: it would be too large.
+    Unwritable(String),
+    /// A command waited this long for its turn.
+    Waited(u64),
+}
+
+/// Facts about an actor, for operators: no state of a shopper's.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Facts {
+    /// What it is doing: cold, loading, ready, saving, resting.
+    pub phase: &'static str,
+    /// Version of its row.
+    pub version: Option<u64>,
+    /// Epoch of its row.
+    pub epoch: Option<u64>,
+    /// Receipts that it keeps.
+    pub receipts: usize,
+    /// Commands that wait for their turn.
+    pub waiting: usize,
+    /// Commands whose save is out.
+    pub riding: usize,
+    /// Whether the save's outcome is unknown.
+    pub unsettled: bool,
+    /// Unix milliseconds of the armed timer.
+    pub armed_due_ms: Option<u64>,
+    /// Panics within the last minute.
+    pub panics: usize,
+}

@@ -1,0 +1,145 @@
+//! A save in flight: who rides in it, and what each of its ends means for them.
+
+use std::{collections::VecDeque, sync::Arc};
+
+use super::{
+    Committed, Durable, Entity, Note, Output, Phase, Rider, SaveOrder, Surroundings, Token, Work, planted::planted,
+    release, reply,
+};
+use crate::{
+    actors::ask::{Effect, Failure},
+    codec::record::Armed,
+    store::Saved,
+};
+
+/// First pause before a save of unknown outcome is sent again; doubles to [`RESEND_AFTER_MAX_MS`].
+pub(super) const RESEND_AFTER_MIN_MS: u64 = 50;
+/// Longest pause between two identical saves: recovery within 2 s of the store's return needs less.
+pub(super) const RESEND_AFTER_MAX_MS: u64 = 1_000;
+
+/// A save in flight and those who ride in it.
+#[derive(Debug)]
+pub(super) struct Flight<E: Entity, T> {
+    pub(super) order: SaveOrder,
+    pub(super) next: Committed<E::State>,
+    pub(super) riders: Vec<Rider<E, T>>,
+    /// Agenda entries to delete once this is committed.
+    pub(super) unmark: Vec<Armed>,
+    /// An attempt's outcome was unknown: it may land at any time.
+    pub(super) unsettled: bool,
+    pub(super) attempts: u32,
+    /// When to send it again; `None` = an attempt is out.
+    pub(super) resend_at_ms: Option<u64>,
+}
+
+impl<E: Entity, T: Token> Durable<E, T> {
+    pub(super) fn saved(&mut self, id: u128, saved: Saved, around: &Surroundings, out: &mut Vec<Output<E, T>>) {
+        let Phase::Saving { flight, .. } = &mut self.phase else { return };
+        if flight.order.row.op_id != id {
+            return; // of a life before a crash or a fence
+        }
+        match saved {
+            Saved::Applied => self.commit(out),
+            Saved::Lost(Some(head)) if head.op_id == id => self.commit(out),
+            Saved::Lost(head) => {
+                if head.is_some_and(|head| head.epoch > around.epoch) {
+                    return self.fenced(out);
+                }
+                out.push(Output::Note(Note::Lost));
+                // One version on, it was somebody else's save that took the place: ours can never land. Further on,
+                // ours may lie beneath; only receipts can tell.
+                let certain = head.is_some_and(|head| head.version == flight.order.expect.next());
+                self.decide_again(certain, out);
+            }
+            Saved::Unknown(reason) => {
+                if planted!(UnknownSettledByRead) {
+                    return self.decide_again(true, out);
+                }
+                out.push(Output::Note(Note::Unknown(reason)));
+                flight.unsettled = true;
+                flight.pause(around, out);
+            }
+            Saved::Refused(_) if flight.unsettled => flight.pause(around, out),
+            Saved::Refused(_) => self.refuse_flight(out),
+        }
+    }
+
+    /// The save is in the store: open the gate.
+    fn commit(&mut self, out: &mut Vec<Output<E, T>>) {
+        let Phase::Saving { flight, .. } = std::mem::replace(&mut self.phase, Phase::Cold) else { return };
+        let Flight { next, riders, unmark, .. } = *flight;
+        out.push(Output::Committed(Arc::clone(&next.record.state)));
+        for rider in riders {
+            release(rider, Some(&next.record.state), out);
+        }
+        out.extend(unmark.into_iter().map(Output::Unmark));
+        self.phase = Phase::Ready(next);
+    }
+
+    /// The save is lost: load again and decide its riders again, save those who cannot be told.
+    fn decide_again(&mut self, certainly_lost: bool, out: &mut Vec<Output<E, T>>) {
+        let Phase::Saving { flight, .. } = std::mem::replace(&mut self.phase, Phase::Cold) else { return };
+        out.push(Output::Retracted);
+        self.doubt = true;
+        let mut again = VecDeque::with_capacity(flight.riders.len() + self.waiting.len());
+        for Rider { waiting, verdict } in flight.riders {
+            let keyed = matches!(&waiting.work, Work::Ask(ask, _) if ask.key.is_some());
+            if certainly_lost || keyed || !verdict.has_effect() {
+                again.push_back(waiting);
+            } else {
+                reply(waiting.work, Failure::StoreUnavailable(Effect::Unknown), out);
+            }
+        }
+        again.append(&mut self.waiting);
+        self.waiting = again;
+    }
+
+    /// The store took nothing, and never will: back to what is committed.
+    fn refuse_flight(&mut self, out: &mut Vec<Output<E, T>>) {
+        let Phase::Saving { shown, flight } = std::mem::replace(&mut self.phase, Phase::Cold) else { return };
+        for rider in flight.riders {
+            reply(rider.waiting.work, Failure::StoreUnavailable(Effect::None), out);
+        }
+        match shown {
+            Some(committed) => self.phase = Phase::Ready(committed),
+            // Who waits would only be refused in turn, each after a load of its own.
+            None => self.fail_waiting(&Failure::StoreUnavailable(Effect::None), out),
+        }
+    }
+
+    /// A newer owner exists. Who waits was never part of a save; who rode in one that may have landed is not told no.
+    pub(super) fn fenced(&mut self, out: &mut Vec<Output<E, T>>) {
+        out.push(Output::Retracted);
+        if let Phase::Saving { flight, .. } = std::mem::replace(&mut self.phase, Phase::Cold) {
+            for Rider { waiting, verdict } in flight.riders {
+                let failure =
+                    if verdict.has_effect() { Failure::StoreUnavailable(Effect::Unknown) } else { Failure::NotOwner };
+                reply(waiting.work, failure, out);
+            }
+        }
+        self.fail_waiting(&Failure::NotOwner, out);
+        out.push(Output::Fenced);
+    }
+
+    /// Ends everything at once because the shard moves or stops: nothing that waits had any effect.
+    pub fn abandon(&mut self, failure: &Failure<E::Refusal>, out: &mut Vec<Output<E, T>>) {
+        if let Phase::Saving { flight, .. } = std::mem::replace(&mut self.phase, Phase::Cold) {
+            for Rider { waiting, verdict } in flight.riders {
+                let unknown = Failure::StoreUnavailable(Effect::Unknown);
+                reply(waiting.work, if verdict.has_effect() { unknown } else { failure.clone() }, out);
+            }
+        }
+        self.fail_waiting(failure, out);
+    }
+}
+
+impl<E: Entity, T: Token> Flight<E, T> {
+    /// Waits a little longer each time, then the very same save again.
+    fn pause(&mut self, around: &Surroundings, out: &mut Vec<Output<E, T>>) {
+        let after_ms = RESEND_AFTER_MIN_MS.saturating_mul(1 << self.attempts.min(8)).min(RESEND_AFTER_MAX_MS);
+        self.attempts = self.attempts.saturating_add(1);
+        let at_ms = around.mono_ms + after_ms;
+        self.resend_at_ms = Some(at_ms);
+        out.push(Output::WakeAt(at_ms));
+    }
+}
