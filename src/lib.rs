@@ -3,4 +3,5 @@
 //! The rooms, in reading order; each imports only rooms above it (`tests/tidy.rs` holds the order).
 
 pub mod domain;
+pub mod store;
 pub mod telemetry;

@@ -6,7 +6,8 @@ use std::{fmt, sync::Arc};
 
 use futures_util::future::BoxFuture;
 
-pub use self::{embedded::Embedded, memory::Memory};
+pub use self::{embedded::Embedded, faulty::Faulty, memory::Memory};
+use crate::domain::UnixMillis;
 
 pub mod embedded;
 pub mod faulty;
@@ -19,8 +20,11 @@ pub const INDEX_KEY_BYTES_MAX: usize = 128;
 /// Longest body of a row: what one actor may weigh; a save of this size still fits well below CQL's 1 MiB batch and
 /// cell warnings.
 pub const ROW_BYTES_MAX: usize = 256 * 1024;
-/// Most entries or rows that one scan returns: bounds the memory of an answer.
+/// Most entries or rows that one scan returns, and most index entries that one call takes: bounds the memory of both.
+/// A page of rows may end earlier, at [`SCAN_BYTES_MAX`].
 pub const SCAN_MAX: usize = 1000;
+/// Bytes of bodies at which a page of rows ends: a thousand rows of the largest size would be 250 MiB.
+pub const SCAN_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 /// Which table a row is in. The numbers are persistent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -83,6 +87,12 @@ impl Row {
     pub const fn head(&self) -> Head {
         Head { version: self.version, epoch: self.epoch, op_id: self.op_id }
     }
+
+    /// Whether its time to live is over at `now`: such a row reads as absent and counts as absent for saves.
+    #[must_use]
+    pub fn expired(&self, now: UnixMillis) -> bool {
+        self.ttl_s.is_some_and(|ttl_s| self.updated_at_ms.saturating_add(u64::from(ttl_s) * 1000) <= now.0)
+    }
 }
 
 /// A row without its body.
@@ -126,7 +136,8 @@ pub enum Saved {
     Lost(Option<Head>),
     /// It may have been applied, or may still be.
     Unknown(Reason),
-    /// Certainly not applied, now or later: the store does not take writes at present.
+    /// Certainly not applied by this attempt, now or later: the store does not take writes at present, or the save
+    /// breaks a bound. It settles nothing about an earlier attempt that ended [`Unknown`](Self::Unknown).
     Refused(Reason),
 }
 
@@ -140,6 +151,11 @@ impl Reason {
     pub fn new(text: impl Into<Arc<str>>) -> Self {
         Self(text.into())
     }
+
+    /// What an error says.
+    fn of(error: impl fmt::Display) -> Self {
+        Self::new(error.to_string())
+    }
 }
 
 /// An entry of the index: superfluous ones are harmless, readers filter.
@@ -149,8 +165,48 @@ pub struct IndexEntry {
     pub partition: Box<[u8]>,
     /// Unique within the partition.
     pub key: Box<[u8]>,
-    /// At most [`INDEX_VALUE_BYTES_MAX`]… larger things go into several entries.
+    /// At most [`INDEX_VALUE_BYTES_MAX`]: larger things go into several entries.
     pub value: Box<[u8]>,
+}
+
+/// Refuses what no store takes, so that every implementation refuses the same in the same words.
+fn check_save(expect: Expect, row: &Row, marks: &[IndexEntry]) -> Result<(), Reason> {
+    if row.version != expect.next() {
+        return Err(Reason::new(format!(
+            "a save of {expect:?} must make version {}, not {}",
+            expect.next(),
+            row.version
+        )));
+    }
+    if row.body.len() > ROW_BYTES_MAX {
+        return Err(Reason::new(format!("the row's body has {} bytes, more than {ROW_BYTES_MAX}", row.body.len())));
+    }
+    check_entries(marks)
+}
+
+/// As [`check_save`], for entries of the index.
+fn check_entries(entries: &[IndexEntry]) -> Result<(), Reason> {
+    check_keys(entries.len(), entries.iter().flat_map(|entry| [&entry.partition, &entry.key]))?;
+    match entries.iter().map(|entry| entry.value.len()).max() {
+        Some(bytes) if bytes > INDEX_VALUE_BYTES_MAX => {
+            Err(Reason::new(format!("an index value has {bytes} bytes, more than {INDEX_VALUE_BYTES_MAX}")))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// As [`check_save`], for partition names and keys of `count` entries.
+fn check_keys<'a>(count: usize, mut keys: impl Iterator<Item = &'a Box<[u8]>>) -> Result<(), Reason> {
+    if count > SCAN_MAX {
+        return Err(Reason::new(format!("{count} index entries in one call, more than {SCAN_MAX}")));
+    }
+    match keys.find(|key| key.len() > INDEX_KEY_BYTES_MAX) {
+        Some(key) => Err(Reason::new(format!(
+            "an index partition or key has {} bytes, more than {INDEX_KEY_BYTES_MAX}",
+            key.len()
+        ))),
+        None => Ok(()),
+    }
 }
 
 /// A page of a row scan, in no particular order.
@@ -158,7 +214,8 @@ pub struct IndexEntry {
 pub struct RowPage {
     /// Ids and rows.
     pub rows: Vec<(u128, Row)>,
-    /// Where the next page starts; `None` = this was the last.
+    /// Where the next page starts; `None` = this was the last. A page may hold fewer rows than asked for, even none,
+    /// and not be the last.
     pub next: Option<u128>,
 }
 
@@ -181,14 +238,8 @@ pub trait Store: Send + Sync + fmt::Debug + 'static {
 
     /// Saves `row` if `expect` holds; `row.version` must be `expect.next()`. `marks` are in the index no later than
     /// the row. Applied = synced to durable storage.
-    fn save(
-        &self,
-        kind: Kind,
-        id: u128,
-        expect: Expect,
-        row: Row,
-        marks: Vec<IndexEntry>,
-    ) -> BoxFuture<'static, Saved>;
+    fn save(&self, kind: Kind, id: u128, expect: Expect, row: Row, marks: Vec<IndexEntry>)
+    -> BoxFuture<'static, Saved>;
 
     /// Puts entries, synced; the same entry again is harmless.
     fn index_put(&self, entries: Vec<IndexEntry>) -> BoxFuture<'static, Result<(), Reason>>;
@@ -206,13 +257,10 @@ pub trait Store: Send + Sync + fmt::Debug + 'static {
         limit: usize,
     ) -> BoxFuture<'static, Result<Vec<IndexEntry>, Reason>>;
 
-    /// A page of all rows of a kind from `cursor` on (`None` = the start); for sweeps, copies and erasure only.
-    fn scan_rows(
-        &self,
-        kind: Kind,
-        cursor: Option<u128>,
-        limit: usize,
-    ) -> BoxFuture<'static, Result<RowPage, Reason>>;
+    /// A page of all rows of a kind from `cursor` on (`None` = the start), at most `limit` (itself at most
+    /// [`SCAN_MAX`]); for sweeps, copies and erasure only. A store that does not itself forget expired rows deletes
+    /// those that the scan passes, so the daily sweep is also its purge.
+    fn scan_rows(&self, kind: Kind, cursor: Option<u128>, limit: usize) -> BoxFuture<'static, Result<RowPage, Reason>>;
 
     /// What the store says of itself; cheap, for probes and metrics.
     fn health(&self) -> Health;
