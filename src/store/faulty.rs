@@ -1,157 +1,86 @@
-//! A store that fails on purpose: any store behind a plan that says what becomes of each call.
+//! A store that misbehaves on demand: delays, refuses, loses, applies without saying so, applies much later.
 
 use std::{
     collections::VecDeque,
-    fmt,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
-use futures_util::future::BoxFuture;
+use futures_util::future::{BoxFuture, FutureExt};
+use tokio::sync::Notify;
 
 use super::{Expect, Health, IndexEntry, Kind, Reason, Row, RowPage, Saved, Store};
 
-/// What kind of call the plan is asked about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Call {
-    /// [`Store::load`].
-    Load,
-    /// [`Store::save`].
-    Save,
-    /// [`Store::index_put`] and [`Store::index_delete`].
-    IndexWrite,
-    /// [`Store::index_scan`] and [`Store::scan_rows`].
-    Scan,
-}
-
-/// What becomes of a call.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What happens to one call.
+#[derive(Clone, Debug)]
 pub enum Fault {
-    /// It goes through.
+    /// Nothing unusual.
     None,
-    /// It goes through after a while.
+    /// It takes this much longer.
     Delay(Duration),
-    /// It is refused: certainly not applied. A read fails.
-    Refuse,
-    /// It never reaches the store, and the caller cannot know. A read fails.
+    /// It is held until the gate is opened, then done.
+    Hold(Arc<Notify>),
+    /// Certainly not done: a save is refused, a load fails.
+    Fail,
+    /// A save's answer is unknown, and it is never done.
     Lose,
-    /// It is applied, and the caller cannot know. A read fails.
+    /// A save is done, and its answer is lost.
     ApplyThenFail,
-    /// The caller cannot know; it is applied when [`Faulty::release`] is called. A read fails.
-    ApplyLater,
+    /// A save's answer is unknown at once; it is done when the gate is opened.
+    ApplyLater(Arc<Notify>),
 }
 
-/// Says what becomes of each call, in the order of the calls.
-pub type Plan = Box<dyn FnMut(Call) -> Fault + Send>;
-
-/// Any store, with faults. Clones share the plan and the writes held back.
-#[derive(Clone)]
-pub struct Faulty {
-    inner: Arc<dyn Store>,
-    plan: Arc<Mutex<Plan>>,
-    held: Arc<Mutex<VecDeque<BoxFuture<'static, ()>>>>,
+/// A store with a script of faults: one for each save, one for each load, in order; past its end all goes well.
+#[derive(Clone, Debug)]
+pub struct Faulty<S> {
+    inner: S,
+    saves: Arc<Mutex<VecDeque<Fault>>>,
+    loads: Arc<Mutex<VecDeque<Fault>>>,
 }
 
-impl fmt::Debug for Faulty {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Faulty")
-            .field("inner", &self.inner)
-            .field("held", &lock(&self.held).len())
-            .finish_non_exhaustive()
-    }
-}
-
-fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-fn injected() -> Reason {
-    Reason::new("injected fault")
-}
-
-impl Faulty {
-    /// `inner` behind `plan`.
-    pub fn new(inner: Arc<dyn Store>, plan: impl FnMut(Call) -> Fault + Send + 'static) -> Self {
-        Self { inner, plan: Arc::new(Mutex::new(Box::new(plan))), held: Arc::default() }
+impl<S: Store + Clone> Faulty<S> {
+    /// Wraps a store that so far does well.
+    pub fn new(inner: S) -> Self {
+        Self { inner, saves: Arc::default(), loads: Arc::default() }
     }
 
-    /// `inner`, whose first saves meet `faults` one by one; every other call goes through.
-    pub fn scripted(inner: Arc<dyn Store>, faults: impl IntoIterator<Item = Fault>) -> Self {
-        let mut faults: VecDeque<Fault> = faults.into_iter().collect();
-        Self::new(inner, move |call| match call {
-            Call::Save => faults.pop_front().unwrap_or(Fault::None),
-            _ => Fault::None,
-        })
+    /// Appends to what happens to the coming saves.
+    pub fn on_saves(&self, faults: impl IntoIterator<Item = Fault>) {
+        self.saves.lock().unwrap_or_else(PoisonError::into_inner).extend(faults);
     }
 
-    /// Applies the writes held back, in the order in which they were made; answers how many they were.
-    pub async fn release(&self) -> usize {
-        let held = std::mem::take(&mut *lock(&self.held));
-        let count = held.len();
-        for write in held {
-            write.await;
-        }
-        count
+    /// Appends to what happens to the coming loads.
+    pub fn on_loads(&self, faults: impl IntoIterator<Item = Fault>) {
+        self.loads.lock().unwrap_or_else(PoisonError::into_inner).extend(faults);
     }
 
-    fn fault(&self, call: Call) -> Fault {
-        (lock(&self.plan))(call)
-    }
-
-    /// A write under the plan; `unknown` and `refused` make the caller's answer.
-    fn write<T: Send + 'static>(
-        &self,
-        call: Call,
-        write: BoxFuture<'static, T>,
-        unknown: fn(Reason) -> T,
-        refused: fn(Reason) -> T,
-    ) -> BoxFuture<'static, T> {
-        let store = self.clone();
-        Box::pin(async move {
-            match store.fault(call) {
-                Fault::None => write.await,
-                Fault::Delay(time) => {
-                    tokio::time::sleep(time).await;
-                    write.await
-                }
-                Fault::Refuse => refused(injected()),
-                Fault::Lose => unknown(injected()),
-                Fault::ApplyThenFail => {
-                    write.await;
-                    unknown(injected())
-                }
-                Fault::ApplyLater => {
-                    lock(&store.held).push_back(Box::pin(async move {
-                        write.await;
-                    }));
-                    unknown(injected())
-                }
-            }
-        })
-    }
-
-    fn read<T: Send + 'static>(
-        &self,
-        call: Call,
-        read: BoxFuture<'static, Result<T, Reason>>,
-    ) -> BoxFuture<'static, Result<T, Reason>> {
-        let store = self.clone();
-        Box::pin(async move {
-            match store.fault(call) {
-                Fault::None => read.await,
-                Fault::Delay(time) => {
-                    tokio::time::sleep(time).await;
-                    read.await
-                }
-                Fault::Refuse | Fault::Lose | Fault::ApplyThenFail | Fault::ApplyLater => Err(injected()),
-            }
-        })
+    /// The store itself.
+    pub const fn inner(&self) -> &S {
+        &self.inner
     }
 }
 
-impl Store for Faulty {
+fn next(faults: &Mutex<VecDeque<Fault>>) -> Fault {
+    faults.lock().unwrap_or_else(PoisonError::into_inner).pop_front().unwrap_or(Fault::None)
+}
+
+fn planned() -> Reason {
+    Reason::new("a fault that a test asked for")
+}
+
+impl<S: Store + Clone> Store for Faulty<S> {
     fn load(&self, kind: Kind, id: u128, serial: bool) -> BoxFuture<'static, Result<Option<Row>, Reason>> {
-        self.read(Call::Load, self.inner.load(kind, id, serial))
+        let (fault, inner) = (next(&self.loads), self.inner.clone());
+        async move {
+            match fault {
+                Fault::Delay(time) => tokio::time::sleep(time).await,
+                Fault::Hold(gate) => gate.notified().await,
+                Fault::Fail | Fault::Lose => return Err(planned()),
+                Fault::None | Fault::ApplyThenFail | Fault::ApplyLater(_) => {}
+            }
+            inner.load(kind, id, serial).await
+        }
+        .boxed()
     }
 
     fn save(
@@ -162,15 +91,43 @@ impl Store for Faulty {
         row: Row,
         marks: Vec<IndexEntry>,
     ) -> BoxFuture<'static, Saved> {
-        self.write(Call::Save, self.inner.save(kind, id, expect, row, marks), Saved::Unknown, Saved::Refused)
+        let (fault, inner) = (next(&self.saves), self.inner.clone());
+        async move {
+            let save = move || inner.save(kind, id, expect, row, marks);
+            match fault {
+                Fault::None => save().await,
+                Fault::Delay(time) => {
+                    tokio::time::sleep(time).await;
+                    save().await
+                }
+                Fault::Hold(gate) => {
+                    gate.notified().await;
+                    save().await
+                }
+                Fault::Fail => Saved::Refused(planned()),
+                Fault::Lose => Saved::Unknown(planned()),
+                Fault::ApplyThenFail => {
+                    save().await;
+                    Saved::Unknown(planned())
+                }
+                Fault::ApplyLater(gate) => {
+                    tokio::spawn(async move {
+                        gate.notified().await;
+                        save().await
+                    });
+                    Saved::Unknown(planned())
+                }
+            }
+        }
+        .boxed()
     }
 
     fn index_put(&self, entries: Vec<IndexEntry>) -> BoxFuture<'static, Result<(), Reason>> {
-        self.write(Call::IndexWrite, self.inner.index_put(entries), Err, Err)
+        self.inner.index_put(entries)
     }
 
     fn index_delete(&self, partition: Box<[u8]>, keys: Vec<Box<[u8]>>) -> BoxFuture<'static, Result<(), Reason>> {
-        self.write(Call::IndexWrite, self.inner.index_delete(partition, keys), Err, Err)
+        self.inner.index_delete(partition, keys)
     }
 
     fn index_scan(
@@ -180,11 +137,11 @@ impl Store for Faulty {
         until: Option<Box<[u8]>>,
         limit: usize,
     ) -> BoxFuture<'static, Result<Vec<IndexEntry>, Reason>> {
-        self.read(Call::Scan, self.inner.index_scan(partition, from, until, limit))
+        self.inner.index_scan(partition, from, until, limit)
     }
 
     fn scan_rows(&self, kind: Kind, cursor: Option<u128>, limit: usize) -> BoxFuture<'static, Result<RowPage, Reason>> {
-        self.read(Call::Scan, self.inner.scan_rows(kind, cursor, limit))
+        self.inner.scan_rows(kind, cursor, limit)
     }
 
     fn health(&self) -> Health {

@@ -6,12 +6,18 @@ use std::{fmt, sync::Arc};
 
 use futures_util::future::BoxFuture;
 
-pub use self::{embedded::Embedded, faulty::Faulty, memory::Memory};
 use crate::domain::UnixMillis;
+
+pub use self::{
+    embedded::Embedded,
+    memory::Memory,
+    settle::{Settled, settle},
+};
 
 pub mod embedded;
 pub mod faulty;
 pub mod memory;
+mod settle;
 
 /// Longest value of an index entry: such an entry points at something, it does not hold it.
 pub const INDEX_VALUE_BYTES_MAX: usize = 1024;
@@ -20,10 +26,9 @@ pub const INDEX_KEY_BYTES_MAX: usize = 128;
 /// Longest body of a row: what one actor may weigh; a save of this size still fits well below CQL's 1 MiB batch and
 /// cell warnings.
 pub const ROW_BYTES_MAX: usize = 256 * 1024;
-/// Most entries or rows that one scan returns, and most index entries that one call takes: bounds the memory of both.
-/// A page of rows may end earlier, at [`SCAN_BYTES_MAX`].
+/// Most entries or rows that one scan returns: bounds the memory of an answer.
 pub const SCAN_MAX: usize = 1000;
-/// Bytes of bodies at which a page of rows ends: a thousand rows of the largest size would be 250 MiB.
+/// Bytes of rows at which a page of rows ends: a thousand rows of the largest size would be 250 MiB.
 pub const SCAN_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 /// Which table a row is in. The numbers are persistent.
@@ -82,16 +87,16 @@ impl fmt::Debug for Row {
 }
 
 impl Row {
+    /// Whether the store may forget the row at `now`; it then counts as absent.
+    #[must_use]
+    pub fn is_expired(&self, now: UnixMillis) -> bool {
+        self.ttl_s.is_some_and(|ttl_s| now.since_ms(UnixMillis(self.updated_at_ms)) > u64::from(ttl_s) * 1000)
+    }
+
     /// What a lost save is told of the row.
     #[must_use]
     pub const fn head(&self) -> Head {
         Head { version: self.version, epoch: self.epoch, op_id: self.op_id }
-    }
-
-    /// Whether its time to live is over at `now`: such a row reads as absent and counts as absent for saves.
-    #[must_use]
-    pub fn expired(&self, now: UnixMillis) -> bool {
-        self.ttl_s.is_some_and(|ttl_s| self.updated_at_ms.saturating_add(u64::from(ttl_s) * 1000) <= now.0)
     }
 }
 
@@ -116,6 +121,15 @@ pub enum Expect {
 }
 
 impl Expect {
+    /// Whether a row with this head is what the save expects.
+    #[must_use]
+    pub fn holds(self, head: Option<Head>) -> bool {
+        match self {
+            Self::Absent => head.is_none(),
+            Self::Version(version) => head.is_some_and(|head| head.version == version),
+        }
+    }
+
     /// The version that the save makes: 1, or one more than expected.
     #[must_use]
     pub const fn next(self) -> u64 {
@@ -169,46 +183,6 @@ pub struct IndexEntry {
     pub value: Box<[u8]>,
 }
 
-/// Refuses what no store takes, so that every implementation refuses the same in the same words.
-fn check_save(expect: Expect, row: &Row, marks: &[IndexEntry]) -> Result<(), Reason> {
-    if row.version != expect.next() {
-        return Err(Reason::new(format!(
-            "a save of {expect:?} must make version {}, not {}",
-            expect.next(),
-            row.version
-        )));
-    }
-    if row.body.len() > ROW_BYTES_MAX {
-        return Err(Reason::new(format!("the row's body has {} bytes, more than {ROW_BYTES_MAX}", row.body.len())));
-    }
-    check_entries(marks)
-}
-
-/// As [`check_save`], for entries of the index.
-fn check_entries(entries: &[IndexEntry]) -> Result<(), Reason> {
-    check_keys(entries.len(), entries.iter().flat_map(|entry| [&entry.partition, &entry.key]))?;
-    match entries.iter().map(|entry| entry.value.len()).max() {
-        Some(bytes) if bytes > INDEX_VALUE_BYTES_MAX => {
-            Err(Reason::new(format!("an index value has {bytes} bytes, more than {INDEX_VALUE_BYTES_MAX}")))
-        }
-        _ => Ok(()),
-    }
-}
-
-/// As [`check_save`], for partition names and keys of `count` entries.
-fn check_keys<'a>(count: usize, mut keys: impl Iterator<Item = &'a Box<[u8]>>) -> Result<(), Reason> {
-    if count > SCAN_MAX {
-        return Err(Reason::new(format!("{count} index entries in one call, more than {SCAN_MAX}")));
-    }
-    match keys.find(|key| key.len() > INDEX_KEY_BYTES_MAX) {
-        Some(key) => Err(Reason::new(format!(
-            "an index partition or key has {} bytes, more than {INDEX_KEY_BYTES_MAX}",
-            key.len()
-        ))),
-        None => Ok(()),
-    }
-}
-
 /// A page of a row scan, in no particular order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RowPage {
@@ -259,9 +233,38 @@ pub trait Store: Send + Sync + fmt::Debug + 'static {
 
     /// A page of all rows of a kind from `cursor` on (`None` = the start), at most `limit` (itself at most
     /// [`SCAN_MAX`]); for sweeps, copies and erasure only. A store that does not itself forget expired rows deletes
-    /// those that the scan passes, so the daily sweep is also its purge.
+    /// those that the scan passes, so the daily sweep is its purge too.
     fn scan_rows(&self, kind: Kind, cursor: Option<u128>, limit: usize) -> BoxFuture<'static, Result<RowPage, Reason>>;
 
     /// What the store says of itself; cheap, for probes and metrics.
     fn health(&self) -> Health;
+}
+
+/// Whether a row may be saved upon `expect`: a refusal that every implementation gives alike.
+fn check_row(expect: Expect, row: &Row) -> Result<(), Reason> {
+    if row.body.len() > ROW_BYTES_MAX {
+        return Err(Reason::new(format!("the row has {} bytes, {ROW_BYTES_MAX} are allowed", row.body.len())));
+    }
+    if row.version != expect.next() {
+        return Err(Reason::new(format!("version {} does not follow {expect:?}", row.version)));
+    }
+    Ok(())
+}
+
+/// Whether entries may be put: a refusal that every implementation gives alike.
+fn check_entries(entries: &[IndexEntry]) -> Result<(), Reason> {
+    let too_long = |entry: &&IndexEntry| {
+        entry.partition.len() > INDEX_KEY_BYTES_MAX
+            || entry.key.len() > INDEX_KEY_BYTES_MAX
+            || entry.value.len() > INDEX_VALUE_BYTES_MAX
+    };
+    match entries.iter().find(too_long) {
+        None => Ok(()),
+        Some(entry) => Err(Reason::new(format!(
+            "an index entry of {} + {} + {} bytes; {INDEX_KEY_BYTES_MAX} + {INDEX_KEY_BYTES_MAX} + {INDEX_VALUE_BYTES_MAX} are allowed",
+            entry.partition.len(),
+            entry.key.len(),
+            entry.value.len()
+        ))),
+    }
 }

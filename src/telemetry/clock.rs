@@ -1,6 +1,9 @@
 //! The wall clock and the random source: everything else gets their readings as values.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::{
+    sync::LazyLock,
+    time::{Instant, SystemTime, UNIX_EPOCH},
+};
 
 use crate::domain::UnixMillis;
 
@@ -10,6 +13,13 @@ pub fn now() -> UnixMillis {
     #[expect(clippy::disallowed_methods, reason = "this is the one reader of the wall clock")]
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     UnixMillis(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+}
+
+/// A clock that never jumps: milliseconds since the process first asked.
+#[must_use]
+pub fn mono_ms() -> u64 {
+    static START: LazyLock<Instant> = LazyLock::new(Instant::now);
+    u64::try_from(START.elapsed().as_millis()).unwrap_or(u64::MAX)
 }
 
 /// 128 random bits from the operating system's generator, by way of a per-thread ChaCha.

@@ -49,6 +49,18 @@ pub enum Status {
     Expired,
 }
 
+impl Status {
+    /// As clients read it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::Closed => "closed",
+            Self::Expired => "expired",
+        }
+    }
+}
+
 /// Some units of one product, in one choice of options.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Line {

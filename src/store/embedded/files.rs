@@ -10,13 +10,14 @@
 use std::{
     fs::{self, File, TryLockError},
     io::{self, ErrorKind, Read, Seek, SeekFrom, Write},
-    os::unix::fs::MetadataExt,
+    os::unix::fs::{DirBuilderExt, MetadataExt},
     path::{Path, PathBuf},
 };
 
 use fjall::{Database, Keyspace, KeyspaceCreateOptions};
 
 use super::{OpenError, Options};
+use crate::store::Reason;
 
 /// Write buffer of one keyspace, on the heap: up to four of them may wait for the disk. Small, because a node's memory
 /// is for carts; a table of this size is still written in one go. Persistent: fjall keeps it from the creation on.
@@ -47,7 +48,7 @@ impl Directory {
     pub(super) fn lock(options: Options) -> Result<Self, OpenError> {
         let dir = &options.dir;
         let failed = |source| OpenError::Io { dir: dir.clone(), source };
-        fs::create_dir_all(dir).map_err(failed)?;
+        make_dir(dir).map_err(failed)?;
         let lock = File::options().create(true).truncate(false).write(true).open(dir.join("lock")).map_err(failed)?;
         match lock.try_lock() {
             Ok(()) => Ok(Self { options, _lock: lock }),
@@ -124,6 +125,20 @@ impl Directory {
         self.database_dir().try_exists()
     }
 
+    /// Whether the disk has room for more writes.
+    pub(super) fn check_space(&self) -> Result<(), Reason> {
+        // A file system that cannot tell has no bound to keep.
+        let Ok(disk) = rustix::fs::statvfs(&self.options.dir) else { return Ok(()) };
+        let free_bytes = disk.f_bavail.saturating_mul(disk.f_frsize);
+        let wanted_bytes = self.options.free_bytes_min;
+        if free_bytes >= wanted_bytes {
+            return Ok(());
+        }
+        Err(Reason::new(format!(
+            "the disk is full, {free_bytes} bytes free of {wanted_bytes} wanted: make room, the store goes on by itself"
+        )))
+    }
+
     /// Bytes that the directory takes on disk; journals are sparse, so this is less than their lengths.
     pub(super) fn disk_bytes(&self) -> io::Result<u64> {
         disk_bytes(&self.options.dir)
@@ -136,6 +151,14 @@ impl Directory {
     fn copies_dir(&self) -> PathBuf {
         self.options.dir.join("journals.new")
     }
+}
+
+/// Makes the directory for its owner alone: it holds shoppers' data and the cluster's keys.
+fn make_dir(dir: &Path) -> io::Result<()> {
+    if dir.is_dir() {
+        return Ok(());
+    }
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)
 }
 
 fn disk_bytes(dir: &Path) -> io::Result<u64> {

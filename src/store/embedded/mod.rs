@@ -24,7 +24,7 @@ use self::{
 };
 use super::{
     Expect, Health, IndexEntry, Kind, Reason, Row, RowPage, SCAN_BYTES_MAX, SCAN_MAX, Saved, Store, check_entries,
-    check_keys, check_save,
+    check_row,
 };
 use crate::telemetry::clock;
 
@@ -51,15 +51,15 @@ pub struct Options {
     /// Bytes of table blocks kept in memory. Rows are read once and then live in their actors, so the kernel's own
     /// cache is enough; this one spares the checks of blocks read again.
     pub cache_bytes: u64,
+    /// Free bytes on the disk below which writes are refused: a refusal is certain, a write into a full disk is not.
+    pub free_bytes_min: u64,
 }
 
 impl Options {
-    /// Bytes of table blocks kept in memory, unless said otherwise.
-    pub const CACHE_BYTES_DEFAULT: u64 = 16 * 1024 * 1024;
-
-    /// The defaults for a directory.
+    /// The defaults for a directory: a few tens of MiB of memory in all.
+    #[must_use]
     pub fn new(dir: impl Into<PathBuf>) -> Self {
-        Self { dir: dir.into(), cache_bytes: Self::CACHE_BYTES_DEFAULT }
+        Self { dir: dir.into(), cache_bytes: 8 * 1024 * 1024, free_bytes_min: 64 * 1024 * 1024 }
     }
 }
 
@@ -196,6 +196,10 @@ impl Shared {
 
     /// Queues work. `Err` = it is certainly not done.
     async fn queue(&self, work: Work) -> Result<(), Reason> {
+        let refused = self.health().writes_refused.clone();
+        if let Some(reason) = refused {
+            return Err(reason);
+        }
         let places =
             u32::try_from(work.bytes().div_ceil(QUEUE_PLACE_BYTES).clamp(1, QUEUE_JOBS_MAX)).unwrap_or(u32::MAX);
         let place = tokio::time::timeout(QUEUE_WAIT_MAX, self.places.clone().acquire_many_owned(places)).await;
@@ -239,7 +243,7 @@ impl Store for Embedded {
                 return Ok(None);
             };
             let row = layout::decode_row(&value).map_err(Reason::of)?;
-            Ok(Some(row).filter(|row| !row.expired(clock::now())))
+            Ok(Some(row).filter(|row| !row.is_expired(clock::now())))
         })
     }
 
@@ -253,7 +257,7 @@ impl Store for Embedded {
     ) -> BoxFuture<'static, Saved> {
         let shared = self.shared.clone();
         Box::pin(async move {
-            if let Err(reason) = check_save(expect, &row, &marks) {
+            if let Err(reason) = check_row(expect, &row).and_then(|()| check_entries(&marks)) {
                 return Saved::Refused(reason);
             }
             let (done, receiver) = oneshot::channel();
@@ -285,7 +289,6 @@ impl Store for Embedded {
     fn index_delete(&self, partition: Box<[u8]>, keys: Vec<Box<[u8]>>) -> BoxFuture<'static, Result<(), Reason>> {
         let shared = self.shared.clone();
         Box::pin(async move {
-            check_keys(keys.len(), keys.iter().chain([&partition]))?;
             change_index(shared, keys.iter().map(|key| (layout::index_key(&partition, key), None)).collect()).await
         })
     }
@@ -298,7 +301,6 @@ impl Store for Embedded {
         limit: usize,
     ) -> BoxFuture<'static, Result<Vec<IndexEntry>, Reason>> {
         self.scan(move |_, tree| {
-            check_keys(1, [&partition, &from].into_iter().chain(&until))?;
             let range = layout::index_range(&partition, &from, until.as_deref());
             if range.is_empty() {
                 return Ok(Vec::new());
@@ -330,7 +332,7 @@ impl Store for Embedded {
                 }
                 bytes += value.len();
                 let row = layout::decode_row(&value).map_err(Reason::of)?;
-                if row.expired(now) {
+                if row.is_expired(now) {
                     expired.push(layout::row_key(kind, id));
                 } else {
                     page.rows.push((id, row));

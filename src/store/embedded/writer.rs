@@ -44,6 +44,8 @@ const SEALED_MEMTABLES_MAX: usize = 2;
 const FIRST_LEVEL_TABLES_MAX: usize = 20;
 /// Pause between looks whether flush or compaction has caught up.
 const BACKPRESSURE_PAUSE: Duration = Duration::from_millis(5);
+/// How long free space once seen is good enough: less than a fast disk needs to fill what is kept free.
+const SPACE_AGE_MAX: Duration = Duration::from_millis(200);
 /// How long a measurement of the disk's use stays good enough.
 const DISK_BYTES_AGE_MAX: Duration = Duration::from_secs(10);
 
@@ -108,6 +110,8 @@ enum Failure {
 /// Why writes are refused, and when to try again.
 struct Refusing {
     reason: Reason,
+    /// Whether the database has failed and must be made anew; else there only was no room.
+    broken: bool,
     retry_at: Instant,
     pause: Duration,
 }
@@ -117,12 +121,13 @@ pub(super) struct Writer {
     shared: Arc<Shared>,
     queue: Receiver<Message>,
     refusing: Option<Refusing>,
+    space_at: Option<Instant>,
     disk_bytes_at: Option<Instant>,
 }
 
 impl Writer {
     pub(super) fn new(directory: Directory, shared: Arc<Shared>, queue: Receiver<Message>) -> Self {
-        let mut writer = Self { directory, shared, queue, refusing: None, disk_bytes_at: None };
+        let mut writer = Self { directory, shared, queue, refusing: None, space_at: None, disk_bytes_at: None };
         writer.publish_health();
         writer
     }
@@ -132,7 +137,7 @@ impl Writer {
         while let Some(message) = self.next() {
             match message {
                 Message::Stop => break,
-                Message::Job(job) if self.refusing.is_some() => self.refuse(job),
+                Message::Job(job) if self.refuses() => self.refuse(job),
                 Message::Job(job) => {
                     let (jobs, stop) = self.gather(job);
                     self.write(jobs);
@@ -191,11 +196,28 @@ impl Writer {
             None => Err(Reason::new("the database is closed")),
         };
         drop(tree);
-        if let Err(reason) = result {
-            tracing::error!(%reason, "the store refuses writes until the disk is well again");
-            metrics().store_writes_refused.set(1);
-            self.refusing = Some(Refusing { reason, retry_at: Instant::now(), pause: RECOVERY_PAUSE_MIN });
+        match result {
+            Ok(()) => self.publish_health(),
+            Err(reason) => self.start_refusing(reason, true),
         }
+    }
+
+    /// Whether writes are refused now; starts to refuse when the disk has become too full.
+    fn refuses(&mut self) -> bool {
+        if self.refusing.is_none() && self.space_at.is_none_or(|at| at.elapsed() > SPACE_AGE_MAX) {
+            self.space_at = Some(Instant::now());
+            if let Err(reason) = self.directory.check_space() {
+                self.start_refusing(reason, false);
+            }
+        }
+        self.refusing.is_some()
+    }
+
+    fn start_refusing(&mut self, reason: Reason, broken: bool) {
+        tracing::error!(%reason, "the store refuses writes until the disk is well again; reads go on");
+        metrics().store_writes_refused.set(1);
+        let retry_at = Instant::now() + RECOVERY_PAUSE_MIN;
+        self.refusing = Some(Refusing { reason, broken, retry_at, pause: RECOVERY_PAUSE_MIN });
         self.publish_health();
     }
 
@@ -213,30 +235,35 @@ impl Writer {
     }
 
     fn try_recovery(&mut self) {
-        match (self.recover(), &mut self.refusing) {
-            (Ok(()), refusing) => {
-                *refusing = None;
+        let Some(refusing) = &self.refusing else { return };
+        match self.recover(refusing.broken) {
+            Ok(()) => {
+                self.refusing = None;
                 metrics().store_writes_refused.set(0);
                 tracing::info!("the store takes writes again");
             }
-            (Err(error), Some(refusing)) => {
-                tracing::debug!(%error, "the store cannot take writes yet");
-                refusing.pause = (refusing.pause * 2).min(RECOVERY_PAUSE_MAX);
-                refusing.retry_at = Instant::now() + refusing.pause;
+            Err(reason) => {
+                tracing::debug!(%reason, "the store cannot take writes yet");
+                let pause = (refusing.pause * 2).min(RECOVERY_PAUSE_MAX);
+                let (reason, broken) = (refusing.reason.clone(), refusing.broken);
+                self.refusing = Some(Refusing { reason, broken, retry_at: Instant::now() + pause, pause });
             }
-            (Err(_), None) => {}
         }
         self.publish_health();
     }
 
-    /// Makes the database anew from what is certainly on disk.
-    fn recover(&self) -> Result<(), fjall::Error> {
+    /// Waits for room, and makes a broken database anew from what is certainly on disk.
+    fn recover(&self, broken: bool) -> Result<(), Reason> {
+        self.directory.check_space()?;
+        if !broken {
+            return Ok(());
+        }
         // While this fails, the old database still serves reads.
-        self.directory.copy_journals()?;
+        self.directory.copy_journals().map_err(Reason::of)?;
         let mut tree = self.shared.tree.blocking_write();
         *tree = None;
-        self.directory.adopt_journals()?;
-        *tree = Some(self.directory.open()?);
+        self.directory.adopt_journals().map_err(Reason::of)?;
+        *tree = Some(self.directory.open().map_err(Reason::of)?);
         Ok(())
     }
 
@@ -312,11 +339,7 @@ impl Batch {
                     Ok(found) => found,
                     Err(reason) => return Decided::Save(done, Saved::Refused(reason)),
                 };
-                let expected = match expect {
-                    Expect::Absent => found.is_none(),
-                    Expect::Version(version) => found.is_some_and(|found| found.version == version),
-                };
-                if !expected {
+                if !expect.holds(found) {
                     return Decided::Save(done, Saved::Lost(found));
                 }
                 self.index.extend(marks);
@@ -349,7 +372,7 @@ impl Batch {
             return Ok(None);
         };
         let row = layout::decode_header(&value).map_err(Reason::of)?;
-        Ok((!row.expired(now)).then(|| row.head()))
+        Ok((!row.is_expired(now)).then(|| row.head()))
     }
 
     fn commit(self, tree: &Tree) -> Result<(), Failure> {

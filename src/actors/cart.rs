@@ -1,0 +1,84 @@
+//! The cart as a durable actor: which of the cart's rules the machine needs, and where its bytes come from.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::durable::Entity;
+use crate::{
+    codec::{self, record::Record},
+    domain::{
+        UnixMillis,
+        cart::{self, Cart, Command, Context, Event, Refusal, Status},
+    },
+    store::Kind,
+};
+
+/// How long an ended cart can still be read: longer than any retry, short enough to forget a shopper.
+const ENDED_TTL_S: u32 = 30 * 24 * 60 * 60;
+
+/// The cart as a durable actor.
+#[derive(Debug)]
+pub struct CartEntity;
+
+impl Entity for CartEntity {
+    const KIND: Kind = Kind::Cart;
+    const SCHEMA_V: u16 = codec::CART_SCHEMA_V;
+    type State = Cart;
+    type Command = Command;
+    type Event = Event;
+    type Refusal = Refusal;
+
+    fn decide(state: Option<&Cart>, command: &Command, context: &Context) -> Result<Vec<Event>, Refusal> {
+        cart::decide(state, command, context)
+    }
+
+    fn evolve(state: &mut Option<Cart>, event: &Event) {
+        cart::evolve(state, event);
+    }
+
+    fn outcome(_: &Command) -> u32 {
+        0 // every accepted cart command answers with the whole cart: the route tells the rest
+    }
+
+    fn absent() -> Refusal {
+        Refusal::NotFound
+    }
+
+    fn wake_at(cart: &Cart) -> Option<UnixMillis> {
+        match cart.status {
+            Status::Open => Some(cart.expires_at),
+            Status::Closed | Status::Expired => None,
+        }
+    }
+
+    fn on_wake() -> Command {
+        Command::Expire
+    }
+
+    fn ttl_s(cart: &Cart) -> Option<u32> {
+        match cart.status {
+            Status::Open => None,
+            Status::Closed | Status::Expired => Some(ENDED_TTL_S),
+        }
+    }
+
+    fn encode(record: &Record<Arc<Cart>>) -> Result<Bytes, String> {
+        codec::encode_cart(record).map_err(|error| error.to_string())
+    }
+
+    fn decode(bytes: &[u8]) -> Result<Record<Cart>, String> {
+        codec::decode_cart(bytes).map_err(|error| error.to_string())
+    }
+
+    fn weight_bytes(cart: &Cart) -> usize {
+        let pairs = |pairs: &[(Box<str>, Box<str>)]| pairs.iter().map(|(k, v)| k.len() + v.len() + 48).sum::<usize>();
+        let line = |line: &cart::Line| {
+            size_of_val(line) + line.sku.len() + line.title.len() + pairs(&line.options) + pairs(&line.metadata) + 32
+        };
+        size_of_val(cart)
+            + cart.lines.iter().chain(&cart.saved).map(line).sum::<usize>()
+            + cart.note.as_ref().map_or(0, |note| note.len())
+            + cart.email.as_ref().map_or(0, |email| email.len())
+    }
+}

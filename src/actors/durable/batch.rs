@@ -1,0 +1,311 @@
+//! One turn: everything that waits is decided in order, and what changed is saved together.
+
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+    time::Duration,
+};
+
+use super::{
+    Committed, Durable, Entity, Flight, Note, Output, Phase, Rider, SaveOrder, Surroundings, Token, Verdict, Work,
+    planted::planted, receipts, release, reply,
+};
+use crate::{
+    actors::ask::{Ask, Effect, Failure},
+    codec::record::{Armed, Receipt, Record},
+    domain::{UnixMillis, cart::Context},
+    store::{Expect, Row},
+};
+
+/// After this long, an agenda entry whose row never came is dropped: no store keeps a write in flight for a day.
+const ORPHAN_AFTER_MS: u64 = 24 * 60 * 60 * 1000;
+
+/// What a turn has made of the committed state so far.
+struct Turn<'a, E: Entity, T> {
+    base: Option<&'a Committed<E::State>>,
+    now: UnixMillis,
+    /// The state after the events so far; `None` = none yet.
+    state: Option<E::State>,
+    receipts: Vec<Receipt>,
+    armed: Option<Armed>,
+    /// Whether there is anything to save.
+    dirty: bool,
+    riders: Vec<Rider<E, T>>,
+    unmark: Vec<Armed>,
+}
+
+impl<E: Entity, T: Token> Durable<E, T> {
+    /// Starts whatever the phase and the queue call for.
+    pub(super) fn advance(
+        &mut self,
+        around: &Surroundings,
+        op_id: &mut dyn FnMut() -> u128,
+        out: &mut Vec<Output<E, T>>,
+    ) {
+        if planted!(TwoSavesInFlight)
+            && !self.waiting.is_empty()
+            && let Phase::Saving { flight, .. } = std::mem::replace(&mut self.phase, Phase::Cold)
+        {
+            for rider in flight.riders.into_iter().rev() {
+                self.waiting.push_front(rider.waiting);
+            }
+            self.phase = Phase::Ready(flight.next);
+        }
+        while !self.waiting.is_empty() {
+            match std::mem::replace(&mut self.phase, Phase::Cold) {
+                Phase::Cold => {
+                    self.phase = Phase::Loading;
+                    return out.push(Output::Load { serial: self.doubt });
+                }
+                Phase::Ready(committed) => self.turn(Some(committed), around, op_id, out),
+                busy => {
+                    self.phase = busy;
+                    return;
+                }
+            }
+        }
+    }
+
+    /// One turn over everything that waits. Ends in `Ready` (nothing to save), `Saving`, or `Cold` (panic; no actor).
+    pub(super) fn turn(
+        &mut self,
+        base: Option<Committed<E::State>>,
+        around: &Surroundings,
+        op_id: &mut dyn FnMut() -> u128,
+        out: &mut Vec<Output<E, T>>,
+    ) {
+        let claimed = base.as_ref().is_none_or(|base| base.record.epoch >= around.fence);
+        let mut turn = Turn::new(base.as_ref(), around.wall);
+        turn.dirty = !claimed && !planted!(ClaimSkipped);
+        while let Some(waiting) = self.waiting.pop_front() {
+            if waiting.deadline_ms <= around.mono_ms {
+                reply(waiting.work, Failure::TimedOut(Effect::None), out);
+                continue;
+            }
+            out.push(Output::Note(Note::Waited(around.mono_ms.saturating_sub(waiting.since_ms))));
+            let decided = catch_unwind(AssertUnwindSafe(|| turn.decide(&waiting.work, around)));
+            let Ok(verdict) = decided else {
+                // What the others were told to become is void with it: they are decided again on the reloaded row.
+                for rider in turn.riders.into_iter().rev() {
+                    self.waiting.push_front(rider.waiting);
+                }
+                reply(waiting.work, Failure::Internal(Effect::None), out);
+                return self.panicked(around, out);
+            };
+            if planted!(RefusalBeforeSave)
+                && let Verdict::Failed(failure) = verdict
+            {
+                reply(waiting.work, failure, out);
+                continue;
+            }
+            turn.riders.push(Rider { waiting, verdict });
+        }
+        if !turn.dirty {
+            let (riders, unmark) = (turn.riders, turn.unmark);
+            for rider in riders {
+                release(rider, base.as_ref().map(|base| &base.record.state), out);
+            }
+            out.extend(unmark.into_iter().map(Output::Unmark));
+            if let Some(base) = base {
+                self.phase = Phase::Ready(base);
+            }
+            return;
+        }
+        let op_id = op_id();
+        match turn.into_flight(around, op_id) {
+            Ok(mut flight) => {
+                if !claimed {
+                    out.push(Output::Note(Note::Claimed));
+                }
+                if planted!(ReplyBeforeSave) {
+                    for rider in std::mem::take(&mut flight.riders) {
+                        release(rider, Some(&flight.next.record.state), out);
+                    }
+                }
+                if planted!(MarkerDeletedEarly) {
+                    out.extend(std::mem::take(&mut flight.unmark).into_iter().map(Output::Unmark));
+                }
+                out.push(Output::Save(flight.order.clone()));
+                self.phase = Phase::Saving { shown: base.filter(|_| claimed), flight: Box::new(flight) };
+            }
+            Err((riders, why)) => {
+                out.push(Output::Note(Note::Unwritable(why)));
+                for rider in riders {
+                    reply(rider.waiting.work, Failure::Internal(Effect::None), out);
+                }
+                if let Some(base) = base {
+                    self.phase = Phase::Ready(base);
+                }
+            }
+        }
+    }
+}
+
+impl<'a, E: Entity, T: Token> Turn<'a, E, T> {
+    fn new(base: Option<&'a Committed<E::State>>, wall: UnixMillis) -> Self {
+        let record = base.map(|base| &base.record);
+        Self {
+            base,
+            now: base.map_or(wall, |base| wall.max(base.updated_at)),
+            state: None,
+            receipts: record.map_or_else(Vec::new, |record| record.receipts.clone()),
+            armed: record.and_then(|record| record.armed),
+            dirty: false,
+            riders: Vec::new(),
+            unmark: Vec::new(),
+        }
+    }
+
+    fn state(&self) -> Option<&E::State> {
+        self.state.as_ref().or(self.base.map(|base| &*base.record.state))
+    }
+
+    fn decide(&mut self, work: &Work<E, T>, around: &Surroundings) -> Verdict<E> {
+        match work {
+            Work::Read(_) => Verdict::Seen(0),
+            Work::Ask(ask, _) => self.ask(ask, around),
+            Work::Wake(armed) => {
+                self.wake(*armed, around);
+                Verdict::Seen(0)
+            }
+        }
+    }
+
+    fn ask(&mut self, ask: &Ask<E::Command>, around: &Surroundings) -> Verdict<E> {
+        if let Some(key) = ask.key {
+            match receipts::look_up(&self.receipts, key, self.now) {
+                receipts::Known::Done(outcome) => return Verdict::Replayed(outcome),
+                receipts::Known::Reused => return Verdict::Failed(Failure::KeyReused),
+                receipts::Known::Full(ms) => {
+                    return Verdict::Failed(Failure::TooManyKeys { retry_after: Duration::from_millis(ms) });
+                }
+                receipts::Known::New => {}
+            }
+        }
+        let context = Context {
+            now: self.now,
+            by: ask.by,
+            if_revision: ask.if_revision,
+            expire_after_ms: around.expire_after_ms,
+        };
+        let outcome = E::outcome(&ask.command);
+        match self.apply(&ask.command, &context) {
+            Err(refusal) => Verdict::Failed(Failure::Refused(refusal)),
+            Ok(changed) => {
+                let Some(key) = ask.key else {
+                    return if changed { Verdict::Done(outcome) } else { Verdict::Seen(outcome) };
+                };
+                // Also one that changed nothing: done again later, it might.
+                if !planted!(ReceiptDropped) {
+                    let receipt = Receipt { key: key.key, request: key.request, at: self.now, outcome };
+                    self.receipts.push(receipt);
+                }
+                self.dirty = true;
+                Verdict::Done(outcome)
+            }
+        }
+    }
+
+    fn apply(&mut self, command: &E::Command, context: &Context) -> Result<bool, E::Refusal> {
+        let events = E::decide(self.state(), command, context)?;
+        if events.is_empty() {
+            return Ok(false);
+        }
+        let mut state = self.state.take().or_else(|| self.base.map(|base| (*base.record.state).clone()));
+        for event in &events {
+            E::evolve(&mut state, event);
+        }
+        self.state = state;
+        self.dirty = true;
+        Ok(true)
+    }
+
+    /// An agenda entry fired: do what is due, or find the entry superfluous.
+    fn wake(&mut self, fired: Armed, around: &Surroundings) {
+        let Some(state) = self.state() else {
+            if around.wall.since_ms(fired.due) > ORPHAN_AFTER_MS {
+                self.unmark.push(fired);
+            }
+            return;
+        };
+        if self.armed != Some(fired) {
+            // A younger entry may belong to a save that is still to land.
+            if self.base.is_some_and(|base| base.version >= fired.version) {
+                self.unmark.push(fired);
+            }
+            return;
+        }
+        if E::wake_at(state).is_some_and(|due| due <= self.now) {
+            let context =
+                Context { now: self.now, by: None, if_revision: None, expire_after_ms: around.expire_after_ms };
+            // A refusal means that there is nothing to do any more.
+            let _ = self.apply(&E::on_wake(), &context);
+        }
+        // Done or too early: armed anew for what is next, if anything is.
+        self.armed = None;
+        self.unmark.push(fired);
+        self.dirty = true;
+    }
+
+    /// The save that makes all of it durable; or, when it cannot be written, who asked for it and why not.
+    #[expect(clippy::type_complexity, reason = "one caller, which takes it apart at once")]
+    fn into_flight(mut self, around: &Surroundings, op_id: u128) -> Result<Flight<E, T>, (Vec<Rider<E, T>>, String)> {
+        let expect = self.base.map_or(Expect::Absent, |base| Expect::Version(base.version));
+        let state = match self.state.take().map(Arc::new).or_else(|| self.base.map(|b| Arc::clone(&b.record.state))) {
+            Some(state) => state,
+            // A key was used on an actor that is not there and was not made: nothing to attach a receipt to.
+            None => return Err((self.riders, "a row needs a state".to_owned())),
+        };
+        let had = self.base.and_then(|base| base.record.armed);
+        let arm = self.arm(&state, expect.next());
+        if had.is_some() && self.armed != had && !self.unmark.iter().any(|unmarked| Some(*unmarked) == had) {
+            self.unmark.extend(had);
+        }
+        receipts::prune(&mut self.receipts, self.now);
+        let (unsent, effects) =
+            self.base.map(|base| (base.record.unsent.clone(), base.record.effects.clone())).unwrap_or_default();
+        let ttl_s = E::ttl_s(&state);
+        let record =
+            Record { epoch: around.epoch, op_id, state, receipts: self.receipts, unsent, effects, armed: self.armed };
+        let body = match E::encode(&record) {
+            Ok(body) => body,
+            Err(why) => return Err((self.riders, why)),
+        };
+        let row = Row {
+            version: expect.next(),
+            epoch: around.epoch,
+            op_id,
+            schema_v: E::SCHEMA_V,
+            updated_at_ms: self.now.0,
+            ttl_s,
+            body,
+        };
+        Ok(Flight {
+            order: SaveOrder { expect, row, arm, riders: self.riders.len() },
+            next: Committed { version: expect.next(), updated_at: self.now, record },
+            riders: self.riders,
+            unmark: self.unmark,
+            unsettled: false,
+            attempts: 0,
+            resend_at_ms: None,
+        })
+    }
+
+    /// Sees to it that the armed entry fires no later than the state needs; returns a new one to write.
+    ///
+    /// A timer later than the armed one needs no new entry: it fires early and arms again, so that an add does not cost
+    /// a second write.
+    fn arm(&mut self, state: &E::State, version: u64) -> Option<Armed> {
+        let Some(due) = E::wake_at(state) else {
+            self.armed = None;
+            return None;
+        };
+        if self.armed.is_some_and(|armed| armed.due <= due) {
+            return None;
+        }
+        // Due work goes into the present: the past's entries are not scanned again.
+        let armed = Armed { due: due.max(self.now), version };
+        self.armed = Some(armed);
+        (!planted!(MarkerNotWritten)).then_some(armed)
+    }
+}

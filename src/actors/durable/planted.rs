@@ -1,0 +1,61 @@
+//! Bugs that tests plant to prove that the simulation sees them. Outside tests there are none.
+
+/// Whether this bug is planted: a constant `false` outside tests.
+macro_rules! planted {
+    ($bug:ident) => {{
+        #[cfg(test)]
+        let is = crate::actors::durable::planted::is(crate::actors::durable::planted::Bug::$bug);
+        #[cfg(not(test))]
+        let is = false;
+        is
+    }};
+}
+pub(super) use planted;
+
+/// What can be planted.
+#[cfg(test)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::actors) enum Bug {
+    /// Answers leave when the save is sent.
+    ReplyBeforeSave,
+    /// A refusal leaves although it was decided on a state that is not committed.
+    RefusalBeforeSave,
+    /// A keyed command leaves no receipt.
+    ReceiptDropped,
+    /// Young receipts give way to newer ones.
+    ReceiptEvictedYoung,
+    /// A second save is sent while the first is out.
+    TwoSavesInFlight,
+    /// A due timer is ignored.
+    WakeLost,
+    /// A timer is armed in the row, but its agenda entry is not written.
+    MarkerNotWritten,
+    /// An agenda entry is deleted when the save that replaces it is sent.
+    MarkerDeletedEarly,
+    /// An unknown outcome is settled by reading the row again.
+    UnknownSettledByRead,
+    /// A conflict further on than one version is taken as certainly lost.
+    BeyondNextIsLost,
+    /// A row below the fence is used without a claim.
+    ClaimSkipped,
+    /// A row of a newer epoch is loaded as one's own.
+    NewerEpochIsMine,
+    /// The queue of one actor has no bound.
+    QueueUnbounded,
+}
+
+#[cfg(test)]
+thread_local! {
+    static PLANTED: std::cell::Cell<Option<Bug>> = const { std::cell::Cell::new(None) };
+}
+
+/// Plants `bug` on this thread (`None` = clean).
+#[cfg(test)]
+pub(in crate::actors) fn plant(bug: Option<Bug>) {
+    PLANTED.set(bug);
+}
+
+#[cfg(test)]
+pub(super) fn is(bug: Bug) -> bool {
+    PLANTED.get() == Some(bug)
+}

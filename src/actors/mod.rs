@@ -1,0 +1,24 @@
+//! Durable actors: private state, one command at a time, saved before anyone is told.
+//!
+//! ```text
+//! http ── Handle ──► shard actor (ractor) ──► Durable (pure machine) ──► Store
+//!            ▲            │  owns a map of virtual actors                  │
+//!            └── answers ─┴────────────── loads and saves come back ◄──────┘
+//! ```
+//!
+//! `durable` decides what happens next and never waits; `shard` hosts it and performs what it asks for; `handle` is
+//! the only door from outside.
+
+pub mod agenda;
+pub mod ask;
+pub mod cart;
+pub mod durable;
+pub mod handle;
+mod residents;
+mod shard;
+mod sweep;
+pub mod system;
+
+pub use ask::{Answer, Ask, Effect, Failure, Key};
+pub use handle::Handle;
+pub use system::{Options, System};

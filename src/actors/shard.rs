@@ -1,0 +1,370 @@
+//! A shard: one ractor actor that hosts the durable actors of a range of slots.
+//!
+//! It owns the timers and the agenda scan of its actors and nothing that waits: loads, saves and scans are spawned and
+//! come back as messages.
+
+use std::{
+    cmp::Reverse,
+    collections::BinaryHeap,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use ractor::{Actor, ActorProcessingErr, ActorRef};
+use tokio::sync::{oneshot, watch};
+
+use super::{
+    agenda,
+    ask::{Ask, Failure},
+    cart::CartEntity,
+    durable::{Facts, Input, Surroundings},
+    residents::{Aftermath, Done, Ground, Place, Queue, Residents, Shown, Ticket, input},
+    system::Options,
+};
+use crate::{
+    codec::record::Armed,
+    domain::{ShardId, UnixMillis, cart},
+    store::{IndexEntry, Kind, Reason, Store},
+    telemetry::{clock, metrics::metrics},
+};
+
+/// Agenda entries taken up per scan: paces a shard that comes back after a long time (one scan every two seconds).
+const AGENDA_PAGE: usize = 256;
+/// How far the low mark stays behind the clock: covers clocks that differ and saves on their way.
+const LOW_MARK_LAG_MS: u64 = 2 * 60 * 1000;
+/// How far back a shard looks whose low mark is lost: no timer is armed further ahead than this.
+const LOOK_BACK_BUCKETS: u64 = 24 * 120;
+/// Empty buckets that one scan passes over: bounds one pulse's reads.
+const BUCKETS_PER_SCAN: u64 = 64;
+/// Actors looked at for passivation per pulse: keeps a pulse far below a millisecond.
+const PASSIVATION_LOOKS: usize = 256;
+
+/// What a shard and its door share.
+#[derive(Debug)]
+pub(super) struct Door {
+    pub(super) shard: ShardId,
+    pub(super) carts: Arc<Shown<cart::Cart>>,
+    pub(super) queue: Arc<Queue>,
+    /// A newer owner exists: this node refuses everything for the shard.
+    pub(super) deposed: AtomicBool,
+}
+
+impl Door {
+    pub(super) fn new(shard: ShardId) -> Self {
+        let (carts, queue) = (Arc::default(), Arc::default());
+        Self { shard, carts, queue, deposed: AtomicBool::new(false) }
+    }
+}
+
+/// What a shard is asked.
+#[derive(Debug)]
+pub(super) enum Message {
+    Ask {
+        id: u128,
+        ask: Box<Ask<cart::Command>>,
+        since_ms: u64,
+        ticket: Ticket<CartEntity>,
+    },
+    Read {
+        id: u128,
+        timeout: Duration,
+        since_ms: u64,
+        ticket: Ticket<CartEntity>,
+    },
+    Watch {
+        id: u128,
+        reply: oneshot::Sender<Option<watch::Receiver<Arc<cart::Cart>>>>,
+        place: Place,
+    },
+    Facts {
+        id: u128,
+        reply: oneshot::Sender<Option<Facts>>,
+    },
+    Done(Done),
+    /// An agenda scan ended.
+    Scanned(Scanned),
+    /// A row was seen by the sweep whose timer the agenda may have lost.
+    Due(u128, Armed),
+    /// A timer of some actor has come.
+    Tick,
+    /// Housekeeping: passivate, scan the agenda.
+    Pulse,
+    /// Ends event streams; answers once nothing waits.
+    Drain(oneshot::Sender<()>),
+}
+
+/// What an agenda scan found.
+#[derive(Debug)]
+pub(super) struct Scanned {
+    due: Vec<IndexEntry>,
+    /// Buckets below this are done; `None` = the store could not tell yet.
+    low_mark: Option<u64>,
+}
+
+/// What a shard is started with.
+#[derive(Clone)]
+pub(super) struct Setting {
+    pub(super) door: Arc<Door>,
+    pub(super) store: Arc<dyn Store>,
+    pub(super) options: Options,
+    pub(super) epoch: u64,
+    pub(super) fence: u64,
+}
+
+pub(super) struct ShardActor;
+
+pub(super) struct State {
+    setting: Setting,
+    carts: Residents<CartEntity>,
+    ground: Ground,
+    timers: BinaryHeap<Reverse<(u64, u128)>>,
+    /// The earliest tick that is on its way.
+    tick_at_ms: Option<u64>,
+    /// `None` = not read yet.
+    low_mark: Option<u64>,
+    scanning: bool,
+    draining: Vec<oneshot::Sender<()>>,
+}
+
+impl Actor for ShardActor {
+    type Msg = Message;
+    type State = State;
+    type Arguments = Setting;
+
+    async fn pre_start(&self, myself: ActorRef<Message>, setting: Setting) -> Result<State, ActorProcessingErr> {
+        let back = Arc::new(move |done| {
+            // A shard that stopped meanwhile needs no results: its successor loads for itself.
+            let _ = myself.send_message(Message::Done(done));
+        });
+        let ground =
+            Ground { shard: setting.door.shard, store: Arc::clone(&setting.store), back, op_id_next: clock::random() };
+        Ok(State {
+            carts: Residents::new(Arc::clone(&setting.door.carts)),
+            setting,
+            ground,
+            timers: BinaryHeap::new(),
+            tick_at_ms: None,
+            low_mark: None,
+            scanning: false,
+            draining: Vec::new(),
+        })
+    }
+
+    async fn handle(
+        &self,
+        myself: ActorRef<Message>,
+        message: Message,
+        state: &mut State,
+    ) -> Result<(), ActorProcessingErr> {
+        let mono_ms = clock::mono_ms();
+        state.setting.door.queue.progress_ms.store(mono_ms, Ordering::Relaxed);
+        let around = state.around(mono_ms);
+        match message {
+            Message::Ask { id, ask, since_ms, ticket } => {
+                if state.is_deposed() {
+                    let _ = ticket.reply.send(Err(Failure::NotOwner)); // who asked may have gone
+                } else {
+                    state.step(&myself, id, input(*ask, since_ms, ticket), &around);
+                }
+            }
+            Message::Read { id, timeout, since_ms, ticket } => {
+                if state.is_deposed() {
+                    let _ = ticket.reply.send(Err(Failure::NotOwner)); // who asked may have gone
+                } else {
+                    state.step(&myself, id, Input::Read { timeout, since_ms, token: ticket }, &around);
+                }
+            }
+            Message::Watch { id, reply, place } => {
+                drop(place);
+                let _ = reply.send(state.carts.watch(id)); // who asked may have gone
+            }
+            Message::Facts { id, reply } => {
+                let _ = reply.send(state.carts.facts(id)); // who asked may have gone
+            }
+            Message::Done(Done::Loaded(id, result)) => state.step(&myself, id, Input::Loaded(result), &around),
+            Message::Done(Done::Saved(id, op_id, saved)) => {
+                state.step(&myself, id, Input::Saved(op_id, saved), &around);
+            }
+            Message::Scanned(scanned) => state.scanned(&myself, scanned, &around),
+            Message::Due(id, armed) => state.wake(&myself, id, armed, &around),
+            Message::Tick => state.tick(&myself, &around),
+            Message::Pulse => state.pulse(&myself, &around),
+            Message::Drain(reply) => {
+                state.carts.end_watches();
+                state.draining.push(reply);
+            }
+        }
+        if !state.draining.is_empty() && !state.carts.any_pending() {
+            for reply in state.draining.drain(..) {
+                let _ = reply.send(()); // whoever drains may have given up
+            }
+        }
+        Ok(())
+    }
+}
+
+impl State {
+    fn around(&self, mono_ms: u64) -> Surroundings {
+        Surroundings {
+            wall: clock::now(),
+            mono_ms,
+            epoch: self.setting.epoch,
+            fence: self.setting.fence,
+            expire_after_ms: self.setting.options.expire_after_ms,
+        }
+    }
+
+    fn is_deposed(&self) -> bool {
+        self.setting.door.deposed.load(Ordering::Relaxed)
+    }
+
+    fn step(
+        &mut self,
+        myself: &ActorRef<Message>,
+        id: u128,
+        input: Input<CartEntity, Ticket<CartEntity>>,
+        around: &Surroundings,
+    ) {
+        let Aftermath { tick_at_ms, fenced } = self.carts.step(id, input, around, &mut self.ground);
+        for (at_ms, id) in tick_at_ms {
+            self.timers.push(Reverse((at_ms, id)));
+        }
+        self.schedule(myself, around.mono_ms);
+        if fenced {
+            self.deposed();
+        }
+    }
+
+    /// A newer owner exists: let go of everything at once, and say so.
+    fn deposed(&mut self) {
+        self.setting.door.deposed.store(true, Ordering::Relaxed);
+        metrics().actor_fenced_total.inc();
+        metrics().cluster_owned_shards.dec();
+        tracing::error!(
+            shard = self.setting.door.shard.0,
+            shard.epoch = self.setting.epoch,
+            "fenced: another node owns this shard now; its actors are dropped here"
+        );
+        self.carts.abandon(&Failure::NotOwner);
+        self.timers.clear();
+    }
+
+    fn schedule(&mut self, myself: &ActorRef<Message>, mono_ms: u64) {
+        let Some(Reverse((at_ms, _))) = self.timers.peek() else { return };
+        if self.tick_at_ms.is_none_or(|pending_ms| pending_ms > *at_ms) {
+            self.tick_at_ms = Some(*at_ms);
+            let wait = Duration::from_millis(at_ms.saturating_sub(mono_ms));
+            drop(myself.send_after(wait, || Message::Tick));
+        }
+    }
+
+    fn tick(&mut self, myself: &ActorRef<Message>, around: &Surroundings) {
+        self.tick_at_ms = None;
+        while let Some(Reverse((at_ms, id))) = self.timers.peek().copied() {
+            if at_ms > around.mono_ms {
+                break;
+            }
+            self.timers.pop();
+            self.step(myself, id, Input::Tick, around);
+        }
+        self.schedule(myself, around.mono_ms);
+    }
+
+    fn pulse(&mut self, myself: &ActorRef<Message>, around: &Surroundings) {
+        let options = &self.setting.options;
+        let share_bytes = options.resident_bytes_max / usize::from(options.shards);
+        self.carts.passivate(around.mono_ms, options.idle_after_ms, share_bytes, PASSIVATION_LOOKS);
+        if !self.scanning && !self.is_deposed() {
+            self.scanning = true;
+            let scan = Scan {
+                store: Arc::clone(&self.setting.store),
+                shard: self.setting.door.shard,
+                low_mark: self.low_mark,
+                now: around.wall,
+                may_advance: !self.carts.any_unsettled(),
+            };
+            let myself = myself.clone();
+            tokio::spawn(async move {
+                let scanned = scan.run().await;
+                let _ = myself.send_message(Message::Scanned(scanned)); // a stopped shard scans no more
+            });
+        }
+    }
+
+    fn scanned(&mut self, myself: &ActorRef<Message>, scanned: Scanned, around: &Surroundings) {
+        self.scanning = false;
+        self.low_mark = scanned.low_mark;
+        let mut overdue_ms = 0;
+        for entry in scanned.due {
+            if let Some((Kind::Cart, id, armed)) = agenda::parse(&entry.key) {
+                overdue_ms = overdue_ms.max(around.wall.since_ms(armed.due));
+                self.wake(myself, id, armed, around);
+            }
+        }
+        if overdue_ms > 0 {
+            metrics().agenda_overdue_ms.set(i64::try_from(overdue_ms).unwrap_or(i64::MAX));
+        }
+    }
+
+    fn wake(&mut self, myself: &ActorRef<Message>, id: u128, armed: Armed, around: &Surroundings) {
+        if !self.is_deposed() {
+            metrics().agenda_wakes_total.inc();
+            self.step(myself, id, Input::Wake(armed), around);
+        }
+    }
+}
+
+/// Looks for due agenda entries from the low mark on.
+struct Scan {
+    store: Arc<dyn Store>,
+    shard: ShardId,
+    low_mark: Option<u64>,
+    now: UnixMillis,
+    /// Whether the low mark may move: no save of unknown outcome could still bring an entry below it.
+    may_advance: bool,
+}
+
+impl Scan {
+    async fn run(self) -> Scanned {
+        let present = agenda::bucket(self.now);
+        let start = match self.low_mark {
+            Some(low_mark) => low_mark,
+            // An unreachable store is asked again at the next pulse.
+            None => match self.stored_low_mark().await {
+                Ok(stored) => stored.unwrap_or_else(|| present.saturating_sub(LOOK_BACK_BUCKETS)),
+                Err(_) => return Scanned { due: Vec::new(), low_mark: None },
+            },
+        };
+        let done_below = agenda::bucket(UnixMillis(self.now.0.saturating_sub(LOW_MARK_LAG_MS)));
+        let mut low_mark = start;
+        let mut due = Vec::new();
+        for bucket in start..=present.min(start.saturating_add(BUCKETS_PER_SCAN)) {
+            let partition = agenda::partition(self.shard, bucket);
+            let until = Some(agenda::not_due(self.now));
+            let page = self.store.index_scan(partition, Box::default(), until, AGENDA_PAGE - due.len()).await;
+            let Ok(page) = page else { break };
+            if page.is_empty() && bucket == low_mark && bucket < done_below && self.may_advance {
+                low_mark = bucket + 1;
+            }
+            due.extend(page);
+            if due.len() >= AGENDA_PAGE {
+                break;
+            }
+        }
+        if low_mark != start {
+            // Lost, it only means more to scan at the next start.
+            let _ = self.store.index_put(vec![agenda::low_mark_entry(self.shard, low_mark)]).await;
+        }
+        Scanned { due, low_mark: Some(low_mark) }
+    }
+
+    async fn stored_low_mark(&self) -> Result<Option<u64>, Reason> {
+        let key = self.shard.0.to_be_bytes();
+        let entries = self.store.index_scan(agenda::low_marks(), Box::from(key.as_slice()), None, 1).await?;
+        let entry = entries.into_iter().find(|entry| *entry.key == key);
+        Ok(entry.and_then(|entry| Some(u64::from_be_bytes(entry.value.as_ref().try_into().ok()?))))
+    }
+}

@@ -1,0 +1,197 @@
+//! The composition root: store, cluster, actors, catalogue, listeners, in this order; stopped in reverse.
+
+use std::{fs, io, net::SocketAddr, sync::Arc, time::Instant};
+
+use axum::http::HeaderValue;
+use tokio::{
+    net::TcpListener,
+    signal::unix::{SignalKind, signal},
+    sync::watch,
+};
+
+use crate::{
+    actors::{self, System},
+    catalog::{self, Catalog},
+    cli::config::{Config, StoreKind},
+    cluster::{self, Identity},
+    http::{self, App, Cors, GuestTokens, Parts, admin::Admin, serve::Limits},
+    store::{Embedded, Memory, Store, embedded},
+    telemetry::clock,
+};
+
+/// Connections of the operators' listener: probes, a scraper, a few people.
+const ADMIN_CONNECTIONS_MAX: usize = 64;
+
+/// Why the node does not start, or did not go on.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The data directory.
+    #[error(transparent)]
+    Open(#[from] embedded::OpenError),
+    /// Ownership.
+    #[error(transparent)]
+    Cluster(#[from] cluster::Error),
+    /// The actors.
+    #[error(transparent)]
+    Actors(#[from] actors::system::StartError),
+    /// The catalogue.
+    #[error(transparent)]
+    Catalog(#[from] catalog::Error),
+    /// The catalogue's file.
+    #[error("catalog.path {path}: {why}; `trolley catalog check` lists every fault")]
+    CatalogFile {
+        /// Which file.
+        path: String,
+        /// What is wrong.
+        why: String,
+    },
+    /// A listener.
+    #[error("{what} cannot listen on {address}: {why}; is another node running?")]
+    Listen {
+        /// Which option.
+        what: &'static str,
+        /// Where.
+        address: SocketAddr,
+        /// Why not.
+        why: io::Error,
+    },
+    /// The cluster's keys.
+    #[error(transparent)]
+    Keys(#[from] http::token::NoKey),
+    /// Signals cannot be awaited.
+    #[error("signals cannot be awaited: {0}")]
+    Signals(io::Error),
+}
+
+/// The configured store.
+///
+/// # Errors
+/// When the data directory cannot be opened.
+pub fn open_store(config: &Config) -> Result<Arc<dyn Store>, embedded::OpenError> {
+    Ok(match config.store_kind {
+        StoreKind::Memory => Arc::new(Memory::default()),
+        StoreKind::Embedded => Arc::new(Embedded::open(embedded::Options {
+            cache_bytes: config.store_cache_bytes,
+            free_bytes_min: config.store_free_bytes_min,
+            ..embedded::Options::new(&config.store_data_dir)
+        })?),
+    })
+}
+
+/// Runs one node until it is told to stop.
+///
+/// # Errors
+/// [`Error`] when it does not start.
+pub async fn serve(config: Config) -> Result<(), Error> {
+    let began = Instant::now();
+    // Before anything else: a signal that comes while the node starts must stop it, not kill it.
+    let mut terminate = signal(SignalKind::terminate()).map_err(Error::Signals)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(Error::Signals)?;
+    let public = listen("http.listen", config.http_listen).await?;
+    let operators = listen("admin.listen", config.admin_listen).await?;
+    let address = |listener: &TcpListener, wanted| listener.local_addr().unwrap_or(wanted);
+    let (http_address, admin_address) =
+        (address(&public, config.http_listen), address(&operators, config.admin_listen));
+
+    let store = open_store(&config)?;
+    let identity = Identity {
+        name: config.cluster_node_name.as_str().into(),
+        http: http_address.to_string(),
+        admin: admin_address.to_string(),
+        release: env!("CARGO_PKG_VERSION").to_owned(),
+    };
+    let now = clock::now();
+    let ownership = cluster::take(&store, &identity, config.actors_shards, now, clock::random).await?;
+    let keys = cluster::shared_keys(&store, now, clock::random).await?;
+    let system = System::start(actor_options(&config), Arc::clone(&store), &ownership).await?;
+    import_configured(&config, &store).await?;
+    let catalog = Catalog::open(Arc::clone(&store)).await?;
+    let following = tokio::spawn(catalog.clone().follow());
+
+    let (stop, stopping) = watch::channel(false);
+    let app = App::new(Parts {
+        handle: system.handle(),
+        catalog: catalog.clone(),
+        tokens: GuestTokens::new(&keys.guest_mac)?,
+        // A node's name is letters, digits, dots and dashes: always a header value.
+        node: HeaderValue::try_from(&config.cluster_node_name).unwrap_or(HeaderValue::from_static("n1")),
+        options: http::Options {
+            request_timeout: config.http_request_timeout,
+            body_timeout: config.http_body_timeout,
+            in_flight_max: config.http_in_flight_max,
+            cors: Cors::parse(&config.http_cors_origins),
+            log_requests: config.log_requests,
+        },
+        stopping: stopping.clone(),
+    });
+    let limits = |name, connections_max| Limits {
+        name,
+        connections_max,
+        head_timeout: config.http_head_timeout,
+        patience: config.shutdown_patience,
+    };
+    let admin = Admin {
+        handle: system.handle(),
+        catalog: catalog.clone(),
+        store: Arc::clone(&store),
+        token: config.admin_token.clone(),
+        address: admin_address,
+    };
+    let http_limits = limits("http", config.http_connections_max);
+    let public = tokio::spawn(http::serve::serve(public, http::router(app), http_limits, stopping));
+    // Probes and metrics go on until the very end.
+    let (end, ending) = watch::channel(false);
+    let admin_limits = limits("admin", ADMIN_CONNECTIONS_MAX);
+    let operators = tokio::spawn(http::serve::serve(operators, http::admin::router(admin), admin_limits, ending));
+
+    tracing::info!(
+        http = %http_address,
+        admin = %admin_address,
+        node = %ownership.node,
+        incarnation = ownership.incarnation,
+        shards = ownership.shards.len(),
+        products = catalog.snapshot().len(),
+        ready_ms = began.elapsed().as_millis() as u64,
+        "ready"
+    );
+    tokio::select! {
+        _ = terminate.recv() => tracing::info!("SIGTERM: finishing what was begun"),
+        _ = interrupt.recv() => tracing::info!("SIGINT: finishing what was begun"),
+    }
+    // Nobody waits for a channel without receivers, so sending may fail.
+    let _ = stop.send(true);
+    let _ = public.await;
+    system.stop(config.shutdown_patience).await;
+    following.abort();
+    let _ = end.send(true);
+    let _ = operators.await;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+fn actor_options(config: &Config) -> actors::Options {
+    let millis = |duration: std::time::Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+    actors::Options {
+        shards: config.actors_shards,
+        expire_after_ms: millis(config.carts_expire_after),
+        idle_after_ms: millis(config.actors_idle_after),
+        resident_bytes_max: config.actors_resident_bytes_max,
+    }
+}
+
+async fn listen(what: &'static str, address: SocketAddr) -> Result<TcpListener, Error> {
+    TcpListener::bind(address).await.map_err(|why| Error::Listen { what, address, why })
+}
+
+/// Imports the configured file when it differs from what the store holds.
+async fn import_configured(config: &Config, store: &Arc<dyn Store>) -> Result<(), Error> {
+    let Some(path) = &config.catalog_path else { return Ok(()) };
+    let wrong = |why: String| Error::CatalogFile { path: path.display().to_string(), why };
+    let file = fs::read(path).map_err(|error| wrong(error.to_string()))?;
+    let products =
+        catalog::parse(&file).map_err(|faults| wrong(faults.first().map(ToString::to_string).unwrap_or_default()))?;
+    if let Some(generation) = catalog::import(store, &file, &products, &mut |_| {}).await? {
+        tracing::info!(products = products.len(), generation, "the catalogue was imported");
+    }
+    Ok(())
+}

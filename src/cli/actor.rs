@@ -1,0 +1,68 @@
+//! `trolley actor inspect`.
+
+use std::process::ExitCode;
+
+use serde_json::{Value, json};
+
+use super::{Failure, client, config::Config, say};
+use crate::{app, codec, domain::CartId, store::Kind};
+
+/// From the running node, or from the store when none runs.
+pub(super) async fn inspect(config: &Config, id: &str, as_json: bool) -> Result<ExitCode, Failure> {
+    let cart: CartId = id.parse().map_err(|error| Failure::usage(format!("{id}: {error}")))?;
+    let facts = match client::get(config, &format!("/admin/actors/{cart}")).await.map_err(Failure::failed)? {
+        Some((status, body)) if status.is_success() => serde_json::from_slice(&body).map_err(Failure::failed)?,
+        Some((status, _)) if status == 404 => return Err(Failure::failed(format!("there is no {cart}"))),
+        Some((status, body)) => {
+            let detail = serde_json::from_slice::<Value>(&body).ok();
+            let detail = detail.as_ref().and_then(|problem| problem["detail"].as_str()).unwrap_or_default();
+            return Err(Failure::failed(format!("the node at {} answers {status}: {detail}", config.admin_listen)));
+        }
+        None => stored(config, cart).await?,
+    };
+    if as_json {
+        return say(serde_json::to_string_pretty(&facts).map_err(Failure::failed)?);
+    }
+    let mut lines = Vec::new();
+    flatten("", &facts, &mut lines);
+    say(lines.join("\n"))
+}
+
+/// The row, without anything that its shopper wrote.
+async fn stored(config: &Config, id: CartId) -> Result<Value, Failure> {
+    let store = app::open_store(config).map_err(Failure::failed)?;
+    let row = store.load(Kind::Cart, id.0.0, true).await.map_err(Failure::failed)?;
+    let row = row.ok_or_else(|| Failure::failed(format!("there is no {id}")))?;
+    let record = codec::decode_cart(&row.body).map_err(Failure::failed)?;
+    let cart = record.state;
+    Ok(json!({
+        "id": id.to_string(),
+        "shard": id.slot().shard(config.actors_shards).0,
+        "row": {
+            "version": row.version, "epoch": row.epoch, "op_id": format!("{:032x}", row.op_id),
+            "schema_v": row.schema_v, "bytes": row.body.len(), "updated_at_ms": row.updated_at_ms, "ttl_s": row.ttl_s,
+        },
+        "receipts": record.receipts.len(),
+        "armed_due_ms": record.armed.map(|armed| armed.due.0),
+        "status": cart.status.as_str(),
+        "revision": cart.revision,
+        "lines": cart.lines.len(),
+        "saved_for_later": cart.saved.len(),
+        "created_at_ms": cart.created_at.0,
+        "updated_at_ms": cart.updated_at.0,
+        "expires_at_ms": cart.expires_at.0,
+    }))
+}
+
+fn flatten(prefix: &str, value: &Value, lines: &mut Vec<String>) {
+    match value {
+        Value::Object(fields) => {
+            for (name, value) in fields {
+                let dot = if prefix.is_empty() { "" } else { "." };
+                flatten(&format!("{prefix}{dot}{name}"), value, lines);
+            }
+        }
+        Value::String(text) => lines.push(format!("{prefix:<24} {text}")),
+        other => lines.push(format!("{prefix:<24} {other}")),
+    }
+}

@@ -1,0 +1,430 @@
+//! Options: one table of keys drives reading, checking, showing and documenting them.
+//!
+//! Flags (`--set KEY=VALUE`) win over the environment (`TROLLEY_SECTION_KEY`), that over `trolley.toml`, that over defaults.
+
+use std::{
+    collections::BTreeMap,
+    fmt,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    str::FromStr,
+    time::Duration,
+};
+
+use secrecy::SecretString;
+
+/// What every environment variable of ours starts with.
+const ENV_PREFIX: &str = "TROLLEY_";
+/// The file that is read when none is named and it is there.
+const FILE_DEFAULT: &str = "trolley.toml";
+
+/// One option.
+#[derive(Debug)]
+pub struct Key {
+    /// `section.key`.
+    pub name: &'static str,
+    /// What holds when nobody says otherwise.
+    pub default: &'static str,
+    /// What it means, with its unit.
+    pub doc: &'static str,
+    /// Whether its value is never shown.
+    pub secret: bool,
+}
+
+const fn key(name: &'static str, default: &'static str, doc: &'static str) -> Key {
+    Key { name, default, doc, secret: false }
+}
+
+/// Every option.
+pub const KEYS: [Key; 24] = [
+    key("http.listen", "127.0.0.1:8080", "address of the public listener; port 0 picks a free one"),
+    key("http.connections_max", "1024", "open connections of the public listener; more wait in the system's queue"),
+    key("http.in_flight_max", "2048", "requests answered at once; more are refused with `overloaded`"),
+    key("http.request_timeout", "5s", "how long a request may take inside"),
+    key("http.head_timeout", "5s", "how long a client may take to send a request's head"),
+    key("http.body_timeout", "5s", "how long a client may take to send a request's body"),
+    key(
+        "http.cors_origins",
+        "*",
+        "origins whose pages may call the API, separated by commas; * = any, none = no header",
+    ),
+    key("admin.listen", "127.0.0.1:9090", "address of the operators' listener; never make it public"),
+    Key {
+        name: "admin.token",
+        default: "",
+        doc: "operators' token, sent as Bearer; without one only reads work, save on a loopback address, where all do",
+        secret: true,
+    },
+    key("cluster.node_name", "n1", "this node's name, the same at every start"),
+    key("store.kind", "embedded", "embedded = a directory of this machine; memory = nothing is kept (tests)"),
+    key("store.data_dir", "trolley-data", "directory of the embedded store; made when absent"),
+    key("store.cache_bytes", "8388608", "blocks of the embedded store kept in memory"),
+    key("store.free_bytes_min", "67108864", "free bytes on the disk below which writes are refused"),
+    key("catalog.path", "", "JSON Lines file that is imported at the start when it differs from what the store holds"),
+    key("carts.expire_after", "90d", "how long an open cart lives without a change"),
+    key("actors.idle_after", "15m", "how long an actor stays in memory without use"),
+    key("actors.resident_bytes_max", "536870912", "what actors in memory may weigh, estimated"),
+    key("actors.shards", "256", "number of shards, a power of two; fixed when the cluster is made"),
+    key("shutdown.patience", "20s", "how long a stop waits for requests and saves that it began"),
+    key("runtime.threads", "0", "worker threads; 0 = one for each core"),
+    key("log.format", "auto", "text, json, or auto = text on a terminal and json otherwise"),
+    key("log.level", "info", "error, warn, info, debug or trace, or a filter such as info,trolley=debug"),
+    key("log.requests", "false", "whether every request is logged"),
+];
+
+/// Who said a value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// Nobody.
+    Default,
+    /// The file.
+    File(PathBuf),
+    /// This variable.
+    Environment(String),
+    /// A flag.
+    Flag,
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Default => f.write_str("default"),
+            Self::File(path) => write!(f, "{}", path.display()),
+            Self::Environment(name) => write!(f, "environment {name}"),
+            Self::Flag => f.write_str("flag --set"),
+        }
+    }
+}
+
+/// Why the options are wrong.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// No option has this name.
+    #[error("there is no option {name:?} ({origin}){}", nearest(name))]
+    Unknown {
+        /// As given.
+        name: String,
+        /// By whom.
+        origin: Origin,
+    },
+    /// The value does not fit.
+    #[error("{name} = {value:?} ({origin}): {why}")]
+    Value {
+        /// Which option.
+        name: &'static str,
+        /// As given; a secret's is left out.
+        value: String,
+        /// By whom.
+        origin: Origin,
+        /// What would fit.
+        why: String,
+    },
+    /// The file cannot be read.
+    #[error("{path}: {why}")]
+    File {
+        /// Which file.
+        path: String,
+        /// What is wrong.
+        why: String,
+    },
+    /// A flag is not of the form KEY=VALUE.
+    #[error("--set {0:?} is not of the form KEY=VALUE")]
+    Flag(String),
+}
+
+fn nearest(name: &str) -> String {
+    let distance = |key: &&Key| strsim::damerau_levenshtein(key.name, name);
+    match KEYS.iter().min_by_key(distance) {
+        Some(key) => format!("; the nearest is {:?}", key.name),
+        None => String::new(),
+    }
+}
+
+/// Every option's value, and who said it.
+#[derive(Debug)]
+pub struct Layers(BTreeMap<&'static str, (String, Origin)>);
+
+impl Layers {
+    /// Reads the file, the environment and the flags.
+    ///
+    /// # Errors
+    /// [`Error`] on an unknown name or an unreadable file.
+    pub fn read(
+        file: Option<&Path>,
+        environment: impl IntoIterator<Item = (String, String)>,
+        flags: &[String],
+    ) -> Result<Self, Error> {
+        let mut layers = Self(KEYS.iter().map(|key| (key.name, (key.default.to_owned(), Origin::Default))).collect());
+        let named = file.map(Path::to_path_buf);
+        let present = || Some(PathBuf::from(FILE_DEFAULT)).filter(|path| path.is_file());
+        if let Some(path) = named.or_else(present) {
+            layers.read_file(&path)?;
+        }
+        for (variable, value) in environment {
+            if let Some(name) = variable.strip_prefix(ENV_PREFIX) {
+                let name = name.to_ascii_lowercase().replacen('_', ".", 1);
+                layers.set(&name, value, Origin::Environment(variable))?;
+            }
+        }
+        for flag in flags {
+            let (name, value) = flag.split_once('=').ok_or_else(|| Error::Flag(flag.clone()))?;
+            layers.set(name.trim(), value.trim().to_owned(), Origin::Flag)?;
+        }
+        Ok(layers)
+    }
+
+    fn read_file(&mut self, path: &Path) -> Result<(), Error> {
+        let wrong = |why: String| Error::File { path: path.display().to_string(), why };
+        let text = std::fs::read_to_string(path).map_err(|error| wrong(error.to_string()))?;
+        let table: toml::Table = text.parse().map_err(|error: toml::de::Error| wrong(error.to_string()))?;
+        for (section, keys) in table {
+            let toml::Value::Table(keys) = keys else {
+                return Err(Error::Unknown { name: section, origin: Origin::File(path.to_path_buf()) });
+            };
+            for (key, value) in keys {
+                let value = match value {
+                    toml::Value::String(text) => text,
+                    other => other.to_string(),
+                };
+                self.set(&format!("{section}.{key}"), value, Origin::File(path.to_path_buf()))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn set(&mut self, name: &str, value: String, origin: Origin) -> Result<(), Error> {
+        match KEYS.iter().find(|key| key.name == name) {
+            Some(key) => {
+                self.0.insert(key.name, (value, origin));
+                Ok(())
+            }
+            None => Err(Error::Unknown { name: name.to_owned(), origin }),
+        }
+    }
+
+    /// Every option with its value as it may be shown, and its origin.
+    pub fn shown(&self) -> impl Iterator<Item = (&'static Key, String, &Origin)> {
+        KEYS.iter().filter_map(|key| {
+            let (value, origin) = self.0.get(key.name)?;
+            let hidden = key.secret && !value.is_empty();
+            Some((key, if hidden { "(secret)".to_owned() } else { value.clone() }, origin))
+        })
+    }
+
+    fn get<T>(&self, name: &'static str, read: impl FnOnce(&str) -> Result<T, String>) -> Result<T, Error> {
+        let (value, origin) = self.0.get(name).cloned().unwrap_or_default();
+        read(&value).map_err(|why| {
+            let secret = KEYS.iter().any(|key| key.name == name && key.secret);
+            Error::Value { name, value: if secret { "(secret)".to_owned() } else { value }, origin, why }
+        })
+    }
+}
+
+impl Default for Origin {
+    fn default() -> Self {
+        Self::Default
+    }
+}
+
+/// What the store is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StoreKind {
+    /// A directory of this machine.
+    Embedded,
+    /// Nothing is kept.
+    Memory,
+}
+
+/// How logs look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// By whether standard error is a terminal.
+    Auto,
+    /// For people.
+    Text,
+    /// For machines.
+    Json,
+}
+
+/// Every option, checked.
+#[derive(Clone, Debug)]
+#[expect(missing_docs, reason = "each field is the option of its name, documented in KEYS")]
+pub struct Config {
+    pub http_listen: SocketAddr,
+    pub http_connections_max: usize,
+    pub http_in_flight_max: usize,
+    pub http_request_timeout: Duration,
+    pub http_head_timeout: Duration,
+    pub http_body_timeout: Duration,
+    pub http_cors_origins: String,
+    pub admin_listen: SocketAddr,
+    pub admin_token: Option<SecretString>,
+    pub cluster_node_name: String,
+    pub store_kind: StoreKind,
+    pub store_data_dir: PathBuf,
+    pub store_cache_bytes: u64,
+    pub store_free_bytes_min: u64,
+    pub catalog_path: Option<PathBuf>,
+    pub carts_expire_after: Duration,
+    pub actors_idle_after: Duration,
+    pub actors_resident_bytes_max: usize,
+    pub actors_shards: u16,
+    pub shutdown_patience: Duration,
+    pub runtime_threads: usize,
+    pub log_format: LogFormat,
+    pub log_level: String,
+    pub log_requests: bool,
+}
+
+impl Config {
+    /// Checks every value.
+    ///
+    /// # Errors
+    /// [`Error::Value`] for the first that does not fit.
+    pub fn new(layers: &Layers) -> Result<Self, Error> {
+        Ok(Self {
+            http_listen: layers.get("http.listen", parse)?,
+            http_connections_max: layers.get("http.connections_max", at_least_one)?,
+            http_in_flight_max: layers.get("http.in_flight_max", at_least_one)?,
+            http_request_timeout: layers.get("http.request_timeout", duration)?,
+            http_head_timeout: layers.get("http.head_timeout", duration)?,
+            http_body_timeout: layers.get("http.body_timeout", duration)?,
+            http_cors_origins: layers.get("http.cors_origins", parse)?,
+            admin_listen: layers.get("admin.listen", parse)?,
+            admin_token: layers.get("admin.token", token)?,
+            cluster_node_name: layers.get("cluster.node_name", node_name)?,
+            store_kind: layers.get("store.kind", |text| match text {
+                "embedded" => Ok(StoreKind::Embedded),
+                "memory" => Ok(StoreKind::Memory),
+                _ => Err("must be embedded or memory".to_owned()),
+            })?,
+            store_data_dir: layers.get("store.data_dir", parse)?,
+            store_cache_bytes: layers.get("store.cache_bytes", parse)?,
+            store_free_bytes_min: layers.get("store.free_bytes_min", parse)?,
+            catalog_path: layers.get("catalog.path", |path| Ok((!path.is_empty()).then(|| path.into())))?,
+            carts_expire_after: layers.get("carts.expire_after", duration)?,
+            actors_idle_after: layers.get("actors.idle_after", duration)?,
+            actors_resident_bytes_max: layers.get("actors.resident_bytes_max", parse)?,
+            actors_shards: layers.get("actors.shards", |text| {
+                let shards: u16 = parse(text)?;
+                let fits = shards.is_power_of_two() && shards <= crate::domain::ids::SLOTS;
+                if fits { Ok(shards) } else { Err("must be a power of two from 1 to 16384".to_owned()) }
+            })?,
+            shutdown_patience: layers.get("shutdown.patience", duration)?,
+            runtime_threads: layers.get("runtime.threads", parse)?,
+            log_format: layers.get("log.format", |text| match text {
+                "auto" => Ok(LogFormat::Auto),
+                "text" => Ok(LogFormat::Text),
+                "json" => Ok(LogFormat::Json),
+                _ => Err("must be auto, text or json".to_owned()),
+            })?,
+            log_level: layers
+                .get("log.level", |text| crate::telemetry::logs::check_level(text).map(|()| text.to_owned()))?,
+            log_requests: layers.get("log.requests", parse)?,
+        })
+    }
+}
+
+fn parse<T: FromStr>(text: &str) -> Result<T, String>
+where
+    T::Err: fmt::Display,
+{
+    text.parse().map_err(|error: T::Err| error.to_string())
+}
+
+fn at_least_one(text: &str) -> Result<usize, String> {
+    parse(text).and_then(|n| if n > 0 { Ok(n) } else { Err("must be at least 1".to_owned()) })
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    let duration = humantime::parse_duration(text).map_err(|error| format!("{error}; write 500ms, 5s, 15m, 90d"))?;
+    if duration.is_zero() { Err("must be longer than nothing".to_owned()) } else { Ok(duration) }
+}
+
+fn token(text: &str) -> Result<Option<SecretString>, String> {
+    match text.len() {
+        0 => Ok(None),
+        1..16 => Err("must have at least 16 characters".to_owned()),
+        _ => Ok(Some(SecretString::from(text))),
+    }
+}
+
+fn node_name(text: &str) -> Result<String, String> {
+    let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.');
+    if (1..=63).contains(&text.len()) && text.chars().all(fits) {
+        return Ok(text.to_owned());
+    }
+    Err("must be 1–63 of A–Z a–z 0–9 - .".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use secrecy::ExposeSecret;
+
+    use super::*;
+
+    fn layers(environment: &[(&str, &str)], flags: &[&str]) -> Result<Layers, Error> {
+        let environment = environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        Layers::read(None, environment, &flags.iter().map(|flag| (*flag).to_owned()).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn the_defaults_fit() {
+        let config = Config::new(&layers(&[], &[]).unwrap()).unwrap();
+        assert_eq!(config.http_listen.to_string(), "127.0.0.1:8080");
+        assert_eq!(config.carts_expire_after, Duration::from_secs(90 * 24 * 60 * 60));
+    }
+
+    #[test]
+    fn flags_win_over_the_environment_over_the_file() {
+        let dir = std::env::temp_dir().join(format!("trolley-config-{}", crate::telemetry::clock::random()));
+        std::fs::write(&dir, "[http]\nlisten = \"127.0.0.1:1\"\nin_flight_max = 7\n[cluster]\nnode_name = \"f\"")
+            .unwrap();
+        let environment = [("TROLLEY_HTTP_LISTEN", "127.0.0.1:2"), ("TROLLEY_CLUSTER_NODE_NAME", "e"), ("HOME", "/")];
+        let environment = environment.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let layers = Layers::read(Some(&dir), environment, &["http.listen=127.0.0.1:3".to_owned()]).unwrap();
+        std::fs::remove_file(&dir).unwrap();
+        let shown: BTreeMap<_, _> =
+            layers.shown().map(|(key, value, origin)| (key.name, (value, origin.clone()))).collect();
+        assert_eq!(shown["http.listen"], ("127.0.0.1:3".to_owned(), Origin::Flag));
+        let from = Origin::Environment("TROLLEY_CLUSTER_NODE_NAME".to_owned());
+        assert_eq!(shown["cluster.node_name"], ("e".to_owned(), from));
+        assert_eq!(shown["http.in_flight_max"], ("7".to_owned(), Origin::File(dir)));
+        assert_eq!(shown["admin.listen"].1, Origin::Default);
+    }
+
+    #[test]
+    fn an_unknown_name_is_told_its_nearest_neighbour() {
+        for error in
+            [layers(&[("TROLLEY_HTTP_LISTN", "x")], &[]).unwrap_err(), layers(&[], &["http.listn=x"]).unwrap_err()]
+        {
+            assert!(error.to_string().ends_with("the nearest is \"http.listen\""), "{error}");
+        }
+    }
+
+    #[test]
+    fn wrong_values_say_what_would_fit() {
+        let table = [
+            ("http.listen=here", "invalid socket address"),
+            ("actors.shards=3", "power of two"),
+            ("carts.expire_after=soon", "write 500ms"),
+            ("store.kind=scylla", "must be embedded or memory"),
+            ("admin.token=short", "at least 16 characters"),
+            ("http.in_flight_max=0", "at least 1"),
+            ("log.level=loud=", "invalid"),
+        ];
+        for (flag, expected) in table {
+            let error = Config::new(&layers(&[], &[flag]).unwrap()).unwrap_err().to_string();
+            assert!(error.contains(expected), "{flag}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_secret_is_never_shown() {
+        let layers = layers(&[("TROLLEY_ADMIN_TOKEN", "correct-horse-battery")], &[]).unwrap();
+        let config = Config::new(&layers).unwrap();
+        assert_eq!(config.admin_token.as_ref().unwrap().expose_secret(), "correct-horse-battery");
+        let shown = format!("{config:?} {:?}", layers.shown().map(|(_, value, _)| value).collect::<Vec<_>>());
+        assert!(!shown.contains("horse"), "{shown}");
+    }
+}

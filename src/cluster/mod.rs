@@ -1,0 +1,10 @@
+//! Who owns which shard: members and the shard map, both rows in the store that change only by compare-and-set.
+//!
+//! A node alone is a cluster of one: every start takes new epochs and fences, and never inherits its predecessor's
+//! entry, so that a save still on its way from a process that was killed can be told from its successor's.
+
+mod keys;
+mod ownership;
+
+pub use keys::shared_keys;
+pub use ownership::{Error, Identity, OwnedShard, Ownership, take};

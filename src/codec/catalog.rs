@@ -1,0 +1,136 @@
+//! The catalogue's records: the head that names the chunks, and a chunk of products.
+
+use bincode::{Decode, Encode};
+
+use super::envelope::{self, DecodeError, EncodeError, RECORD_BYTES_MAX, RecordKind};
+use crate::domain::{
+    Currency, Money,
+    product::{Availability, Product},
+};
+
+/// Version of the catalogue's bytes.
+pub const CATALOG_SCHEMA_V: u16 = 1;
+
+/// What the catalogue consists of. Version 1 itself, frozen: the order of the fields is the format.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cfg_attr(test, derive(wincode::SchemaWrite, wincode::SchemaRead))]
+pub struct CatalogHead {
+    /// Rises with every change.
+    pub generation: u64,
+    /// Hash of the file that was imported last; 0 when products were put since.
+    pub source: u128,
+    /// Names of the chunks.
+    pub chunks: Vec<u128>,
+    /// Products in all of them.
+    pub products: u32,
+}
+
+#[derive(Debug, PartialEq, Encode, Decode)]
+#[cfg_attr(test, derive(wincode::SchemaWrite, wincode::SchemaRead))]
+pub(super) struct ChunkV1 {
+    products: Vec<ProductV1>,
+}
+
+#[derive(Debug, PartialEq, Encode, Decode)]
+#[cfg_attr(test, derive(wincode::SchemaWrite, wincode::SchemaRead))]
+struct ProductV1 {
+    sku: Box<str>,
+    title: Box<str>,
+    description: Box<str>,
+    amount: i64,
+    currency: [u8; 3],
+    options: Vec<(Box<str>, Vec<Box<str>>)>,
+    image_url: Option<Box<str>>,
+    categories: Vec<Box<str>>,
+    availability: AvailabilityV1,
+    quantity_max: u16,
+}
+
+#[derive(Debug, PartialEq, Encode, Decode)]
+#[cfg_attr(test, derive(wincode::SchemaWrite, wincode::SchemaRead))]
+enum AvailabilityV1 {
+    InStock,
+    Low,
+    OutOfStock,
+}
+
+/// The head's bytes.
+///
+/// # Errors
+/// [`EncodeError::TooLarge`] past a record's bound.
+pub fn encode_head(head: &CatalogHead) -> Result<Vec<u8>, EncodeError> {
+    envelope::seal(RecordKind::CatalogHead, CATALOG_SCHEMA_V, 1, head, RECORD_BYTES_MAX)
+}
+
+/// The head back.
+///
+/// # Errors
+/// [`DecodeError`] on anything that this release did not write, whatever it is.
+pub fn decode_head(bytes: &[u8]) -> Result<CatalogHead, DecodeError> {
+    envelope::open(bytes, RecordKind::CatalogHead, CATALOG_SCHEMA_V)?.decode()
+}
+
+/// A chunk's bytes.
+///
+/// # Errors
+/// [`EncodeError::TooLarge`] past a record's bound.
+pub fn encode_chunk<'a>(products: impl IntoIterator<Item = &'a Product>) -> Result<Vec<u8>, EncodeError> {
+    let chunk = ChunkV1 { products: products.into_iter().map(ProductV1::from).collect() };
+    envelope::seal(RecordKind::CatalogChunk, CATALOG_SCHEMA_V, 1, &chunk, RECORD_BYTES_MAX)
+}
+
+/// The products back.
+///
+/// # Errors
+/// [`DecodeError`] on anything that this release did not write, whatever it is.
+pub fn decode_chunk(bytes: &[u8]) -> Result<Vec<Product>, DecodeError> {
+    let chunk: ChunkV1 = envelope::open(bytes, RecordKind::CatalogChunk, CATALOG_SCHEMA_V)?.decode()?;
+    chunk.products.into_iter().map(Product::try_from).collect()
+}
+
+impl From<&Product> for ProductV1 {
+    fn from(product: &Product) -> Self {
+        Self {
+            sku: product.sku.clone(),
+            title: product.title.clone(),
+            description: product.description.clone(),
+            amount: product.price.amount,
+            currency: product.price.currency.bytes(),
+            options: product.options.clone(),
+            image_url: product.image_url.clone(),
+            categories: product.categories.clone(),
+            availability: match product.availability {
+                Availability::InStock => AvailabilityV1::InStock,
+                Availability::Low => AvailabilityV1::Low,
+                Availability::OutOfStock => AvailabilityV1::OutOfStock,
+            },
+            quantity_max: product.quantity_max,
+        }
+    }
+}
+
+impl TryFrom<ProductV1> for Product {
+    type Error = DecodeError;
+
+    fn try_from(v1: ProductV1) -> Result<Self, DecodeError> {
+        let currency = std::str::from_utf8(&v1.currency)
+            .ok()
+            .and_then(|text| Currency::parse(text).ok())
+            .ok_or_else(|| DecodeError::Malformed("the currency is no ISO 4217 code".into()))?;
+        Ok(Self {
+            sku: v1.sku,
+            title: v1.title,
+            description: v1.description,
+            price: Money { amount: v1.amount, currency },
+            options: v1.options,
+            image_url: v1.image_url,
+            categories: v1.categories,
+            availability: match v1.availability {
+                AvailabilityV1::InStock => Availability::InStock,
+                AvailabilityV1::Low => Availability::Low,
+                AvailabilityV1::OutOfStock => Availability::OutOfStock,
+            },
+            quantity_max: v1.quantity_max,
+        })
+    }
+}

@@ -1,0 +1,115 @@
+//! The cluster's records: a member, the shard map, the keys that every node shares. The public structs are version 1
+//! itself, frozen: their field order is the format, and they hold nothing that a reader must not see raw.
+
+use std::fmt;
+
+use bincode::{Decode, Encode};
+
+use super::envelope::{self, DecodeError, EncodeError, RECORD_BYTES_MAX, RecordKind};
+
+/// Version of a member's bytes.
+pub const MEMBER_SCHEMA_V: u16 = 1;
+/// Version of the map's bytes.
+pub const MAP_SCHEMA_V: u16 = 1;
+/// Version of the keys' bytes.
+pub const KEYS_SCHEMA_V: u16 = 1;
+
+/// A node as the others see it.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cfg_attr(test, derive(wincode::SchemaWrite, wincode::SchemaRead))]
+pub struct Member {
+    /// The same at every start.
+    pub name: String,
+    /// Counts its starts.
+    pub incarnation: u64,
+    /// Where its public listener is.
+    pub http: String,
+    /// Where its admin listener is.
+    pub admin: String,
+    /// Where its cluster listener is; empty for a node alone.
+    pub cluster: String,
+    /// Release of its binary.
+    pub release: String,
+    /// Oldest record version that it reads.
+    pub schema_min: u16,
+    /// Newest record version that it reads.
+    pub schema_max: u16,
+    /// Counts its lease renewals.
+    pub lease: u64,
+    /// Where it is in its life.
+    pub state: MemberState,
+}
+
+/// Where a member is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+#[cfg_attr(test, derive(wincode::SchemaWrite, wincode::SchemaRead))]
+pub enum MemberState {
+    /// It serves.
+    Up,
+    /// It hands over what it has.
+    Leaving,
+    /// Others took over what it had.
+    Evicted,
+}
+
+/// Who owns which shard.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cfg_attr(test, derive(wincode::SchemaWrite, wincode::SchemaRead))]
+pub struct ShardMap {
+    /// Rises with every change.
+    pub version: u64,
+    /// One entry per shard, in order.
+    pub shards: Vec<ShardEntry>,
+}
+
+/// Who owns a shard, and under which numbers.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cfg_attr(test, derive(wincode::SchemaWrite, wincode::SchemaRead))]
+pub struct ShardEntry {
+    /// The owner's name.
+    pub node: String,
+    /// The owner's start that it belongs to: a restarted process does not inherit it.
+    pub incarnation: u64,
+    /// The ownership.
+    pub epoch: u64,
+    /// The epoch of the last takeover that was no clean handoff.
+    pub fence: u64,
+}
+
+/// Keys that every node shares.
+#[derive(Clone, PartialEq, Eq, Encode, Decode)]
+#[cfg_attr(test, derive(wincode::SchemaWrite, wincode::SchemaRead))]
+pub struct ClusterKeys {
+    /// Key id and key for guest tokens, the newest first: the first signs, all verify.
+    pub guest_mac: Vec<(u8, [u8; 32])>,
+}
+
+impl fmt::Debug for ClusterKeys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ClusterKeys({} guest keys)", self.guest_mac.len())
+    }
+}
+
+macro_rules! record {
+    ($encode:ident, $decode:ident, $type:ty, $kind:ident, $version:ident) => {
+        /// The record's bytes.
+        ///
+        /// # Errors
+        /// [`EncodeError::TooLarge`] past a record's bound.
+        pub fn $encode(record: &$type) -> Result<Vec<u8>, EncodeError> {
+            envelope::seal(RecordKind::$kind, $version, 1, record, RECORD_BYTES_MAX)
+        }
+
+        /// The record back.
+        ///
+        /// # Errors
+        /// [`DecodeError`] on anything that this release did not write, whatever it is.
+        pub fn $decode(bytes: &[u8]) -> Result<$type, DecodeError> {
+            envelope::open(bytes, RecordKind::$kind, $version)?.decode()
+        }
+    };
+}
+
+record!(encode_member, decode_member, Member, Member, MEMBER_SCHEMA_V);
+record!(encode_map, decode_map, ShardMap, Map, MAP_SCHEMA_V);
+record!(encode_keys, decode_keys, ClusterKeys, Keys, KEYS_SCHEMA_V);

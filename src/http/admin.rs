@@ -1,0 +1,213 @@
+//! The operators' listener: health, metrics, a look at actors, products, the log level. Never public.
+
+use std::{fmt, net::SocketAddr, sync::Arc, time::Duration};
+
+use axum::{
+    Json, Router,
+    extract::{Path, Query, Request, State},
+    http::{HeaderMap, Method, StatusCode, header},
+    middleware::Next,
+    response::{IntoResponse, Response},
+    routing::{get, put},
+};
+use secrecy::{ExposeSecret, SecretString};
+use serde::{Deserialize, Serialize};
+use subtle::ConstantTimeEq;
+
+use super::{
+    BODY_BYTES_MAX, edge,
+    problem::{self, Code, Problem},
+};
+use crate::{
+    actors::Handle,
+    catalog::{self, Catalog},
+    domain::CartId,
+    store::Store,
+    telemetry::{logs, metrics::metrics},
+};
+
+/// How long an operator's question may take.
+const TIMEOUT: Duration = Duration::from_secs(5);
+
+/// What the operators' listener needs.
+#[derive(Clone)]
+pub struct Admin {
+    /// The door to the actors.
+    pub handle: Handle,
+    /// What the shop sells.
+    pub catalog: Catalog,
+    /// For its health.
+    pub store: Arc<dyn Store>,
+    /// Operators' token, if one is configured.
+    pub token: Option<SecretString>,
+    /// Where this listener is: without a token, only a loopback address takes changes.
+    pub address: SocketAddr,
+}
+
+impl fmt::Debug for Admin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Admin").field("address", &self.address).finish_non_exhaustive()
+    }
+}
+
+/// One thing that health depends on.
+#[derive(Clone, Debug, Serialize)]
+struct Check {
+    name: &'static str,
+    ok: bool,
+    detail: String,
+}
+
+#[derive(Debug, Serialize)]
+struct Report {
+    ok: bool,
+    checks: Vec<Check>,
+}
+
+/// The operators' routes.
+pub fn router(admin: Admin) -> Router {
+    Router::new()
+        .route("/health/live", get(live))
+        .route("/health/ready", get(ready))
+        .route("/health/startup", get(startup))
+        .route("/metrics", get(render))
+        .route("/admin/cluster", get(cluster))
+        .route("/admin/actors/{id}", get(actor))
+        .route("/admin/products/{sku}", put(put_product))
+        .route("/admin/log-level", get(log_level).put(set_log_level))
+        .fallback(problem::no_route)
+        .method_not_allowed_fallback(problem::no_method)
+        .layer(axum::middleware::from_fn_with_state(admin.clone(), guard))
+        .with_state(admin)
+}
+
+/// Lets operators in, and gives every answer its request's id.
+async fn guard(State(admin): State<Admin>, request: Request, next: Next) -> Response {
+    let request_id = edge::request_id(request.headers());
+    let allowed = admit(&admin, request.method(), request.uri().path(), request.headers());
+    let mut response = match allowed {
+        Ok(()) => next.run(request).await,
+        Err(problem) => problem.into_response(),
+    };
+    problem::finish(&mut response, &request_id);
+    if let Ok(value) = request_id.try_into() {
+        response.headers_mut().insert("request-id", value);
+    }
+    response
+}
+
+fn admit(admin: &Admin, method: &Method, path: &str, headers: &HeaderMap) -> Result<(), Problem> {
+    // Probes come from the kubelet, which has no token; they tell nothing of shoppers.
+    if path.starts_with("/health/") {
+        return Ok(());
+    }
+    let Some(token) = &admin.token else {
+        let is_read = matches!(*method, Method::GET | Method::HEAD);
+        if is_read || admin.address.ip().is_loopback() {
+            return Ok(());
+        }
+        return Err(Problem::new(Code::Forbidden, "changes need admin.token to be configured"));
+    };
+    let given = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()?.strip_prefix("Bearer "));
+    let is_it = given.is_some_and(|given| bool::from(given.as_bytes().ct_eq(token.expose_secret().as_bytes())));
+    if is_it { Ok(()) } else { Err(Problem::new(Code::Unauthenticated, "send the operators' token as Bearer")) }
+}
+
+fn report(headers: &str, checks: Vec<Check>) -> Response {
+    let ok = checks.iter().all(|check| check.ok);
+    let status = if ok { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    if headers.contains("verbose") {
+        return (status, Json(Report { ok, checks })).into_response();
+    }
+    (status, if ok { "ok\n" } else { "unavailable\n" }).into_response()
+}
+
+/// Depends on nothing but this process: a store that is away must not restart every node.
+async fn live(request: Request) -> Response {
+    let detail = "the process answers".to_owned();
+    report(request.uri().query().unwrap_or_default(), vec![Check { name: "process", ok: true, detail }])
+}
+
+async fn ready(State(admin): State<Admin>, request: Request) -> Response {
+    let health = admin.store.health();
+    let owned = admin.handle.cluster_status().shards.len();
+    let checks = vec![
+        Check { name: "actors", ok: admin.handle.is_ready(), detail: format!("{owned} shards owned") },
+        // Reads go on without it: the node stays ready, and says so.
+        Check {
+            name: "store",
+            ok: true,
+            detail: health
+                .writes_refused
+                .map_or_else(|| "takes writes".to_owned(), |why| format!("refuses writes: {why}")),
+        },
+        Check { name: "catalogue", ok: true, detail: format!("{} products", admin.catalog.snapshot().len()) },
+    ];
+    report(request.uri().query().unwrap_or_default(), checks)
+}
+
+/// The listener opens once everything has started.
+async fn startup(State(admin): State<Admin>, request: Request) -> Response {
+    let status = admin.handle.cluster_status();
+    let detail = format!("incarnation {} of {}", status.incarnation, status.node);
+    report(request.uri().query().unwrap_or_default(), vec![Check { name: "started", ok: true, detail }])
+}
+
+async fn render() -> Result<Response, Problem> {
+    let text = metrics().render().map_err(|error| {
+        tracing::error!(%error, "metrics could not be rendered");
+        Problem::new(Code::Internal, "the log tells")
+    })?;
+    Ok(([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response())
+}
+
+async fn cluster(State(admin): State<Admin>) -> Response {
+    Json(admin.handle.cluster_status()).into_response()
+}
+
+async fn actor(State(admin): State<Admin>, Path(id): Path<String>) -> Result<Response, Problem> {
+    let id: CartId = id.parse().map_err(|error| Problem::new(Code::InvalidId, format!("cart id: {error}")))?;
+    Ok(Json(admin.handle.inspect_cart(id, TIMEOUT).await?).into_response())
+}
+
+async fn put_product(
+    State(admin): State<Admin>,
+    Path(sku): Path<String>,
+    request: Request,
+) -> Result<Response, Problem> {
+    let body = body(request).await?;
+    let product = catalog::parse_product(&body).map_err(|what| Problem::new(Code::InvalidRequest, what))?;
+    if *product.sku != *sku {
+        return Err(Problem::at(Code::InvalidRequest, "/sku", "must be the path's"));
+    }
+    let generation = admin.catalog.put(product).await?;
+    Ok(Json(serde_json::json!({ "generation": generation })).into_response())
+}
+
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+struct Level {
+    level: String,
+}
+
+async fn log_level() -> Response {
+    Json(Level { level: logs::level() }).into_response()
+}
+
+async fn set_log_level(Query(_): Query<()>, request: Request) -> Result<Response, Problem> {
+    let body = body(request).await?;
+    let Level { level } = serde_json::from_slice(&body)
+        .map_err(|error| Problem::new(Code::InvalidRequest, format!("{error}; send {{\"level\": \"debug\"}}")))?;
+    logs::set_level(&level).map_err(|error| Problem::at(Code::InvalidRequest, "/level", error))?;
+    tracing::info!(level, "the log level was changed");
+    Ok(Json(Level { level }).into_response())
+}
+
+async fn body(request: Request) -> Result<bytes::Bytes, Problem> {
+    let read = axum::body::to_bytes(request.into_body(), BODY_BYTES_MAX);
+    match tokio::time::timeout(TIMEOUT, read).await {
+        Ok(Ok(bytes)) => Ok(bytes),
+        Ok(Err(_)) => Err(Problem::new(Code::BodyTooLarge, format!("at most {BODY_BYTES_MAX} bytes")).closing()),
+        Err(_) => Err(Problem::new(Code::RequestTimeout, "the body took too long to arrive").closing()),
+    }
+}

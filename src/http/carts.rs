@@ -1,0 +1,325 @@
+//! Carts: every handler converts in, asks, converts out.
+
+use std::sync::Arc;
+
+use axum::{
+    extract::{Request, State},
+    http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use bytes::{BufMut, BytesMut};
+
+use super::{
+    App,
+    change::{self, Addressed, Caller, Change, Content as _, Json, OptionalJson},
+    dto::{AddItem, CartView, CreateCart, PatchCart, SetQuantity},
+    openapi::{ChangeProblems, CreateProblems, ReadProblems},
+    problem::{Code, Problem},
+};
+use crate::{
+    actors::{Answer, Ask},
+    domain::{
+        CartId, Currency, GuestId, Id, Slot,
+        cart::{
+            self, Addition, Cart, Command, EMAIL_BYTES_MAX, METADATA_BYTES_MAX, METADATA_KEYS_MAX, NOTE_BYTES_MAX,
+            Owner, QUANTITY_MAX,
+        },
+        product::{Availability, Product},
+    },
+    telemetry::clock,
+};
+
+/// Room for a cart of a few lines; more grows.
+const BODY_BYTES_USUAL: usize = 1536;
+
+/// Makes a cart. Without a token it also makes a guest, whose token the body tells once.
+#[utoipa::path(post, path = "/v1/carts", tag = "Carts", request_body(content = CreateCart, description = "may be left out"),
+    params(("Idempotency-Key" = Option<String>, Header, description = "makes a retry safe; needs a token"),
+        ("Authorization" = Option<String>, Header, description = "Bearer guest token")),
+    responses((status = 201, body = CartView, description = "made"), CreateProblems))]
+pub(super) async fn create(State(app): State<App>, request: Request) -> Result<Response, Problem> {
+    let (parts, body) = request.into_parts();
+    let caller = Caller::from_headers(&parts.headers, &app)?;
+    let bytes = change::read(&parts.headers, body, &app).await?;
+    let OptionalJson(wish) = OptionalJson::<CreateCart>::read(&parts.headers, &bytes)?;
+    let currency = catalogue_currency(&app, wish.currency.as_deref())?;
+    let now = clock::now();
+    let (guest, key, is_new) = match caller {
+        Some(caller) => (caller.0, change::idempotency_key(&parts, caller, &bytes)?, false),
+        None => (GuestId::new(Slot::from_bits(clock::random() as u16), now, clock::random()), None, true),
+    };
+    let id = match key {
+        // A retry must find the cart that the first attempt made: its id follows from the guest and the key.
+        Some(key) => CartId(Id(u128::from(guest.slot().get()) << 114 | key.key >> 14)),
+        None => CartId::new(guest.slot(), now, clock::random()),
+    };
+    let owner = Owner::Guest(guest);
+    let command = Command::Create { id, owner, currency };
+    let ask = Ask { command, by: Some(owner), if_revision: None, key, timeout: app.options.request_timeout };
+    let answer = app.handle.ask_cart(id, ask).await?;
+    let token = is_new.then(|| app.tokens.guest_token(guest));
+    let mut response = answered(StatusCode::CREATED, &answer, token.as_deref());
+    if let Ok(location) = HeaderValue::try_from(format!("/v1/carts/{id}")) {
+        response.headers_mut().insert(header::LOCATION, location);
+    }
+    if is_new {
+        response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    }
+    Ok(response)
+}
+
+/// The cart.
+#[utoipa::path(get, path = "/v1/carts/{id}", tag = "Carts", security(("guest" = [])),
+    params(("id" = String, Path), ("If-None-Match" = Option<String>, Header, description = "an ETag: 304 when it is still the present")),
+    responses((status = 200, body = CartView, description = "the cart"), (status = 304, description = "unchanged"), ReadProblems))]
+pub(super) async fn get(State(app): State<App>, to: Addressed, headers: HeaderMap) -> Result<Response, Problem> {
+    let cart = owned(&app, &to).await?;
+    if change::has_revision(&headers, cart.revision) {
+        let mut response = StatusCode::NOT_MODIFIED.into_response();
+        tag(response.headers_mut(), cart.revision);
+        return Ok(response);
+    }
+    Ok(represent(StatusCode::OK, &cart, None))
+}
+
+/// Sets note and e-mail.
+#[utoipa::path(patch, path = "/v1/carts/{id}", tag = "Carts", security(("guest" = [])), request_body = PatchCart,
+    params(("id" = String, Path), ("If-Match" = Option<String>, Header, description = "the ETag that the change is made upon; required"),
+        ("Idempotency-Key" = Option<String>, Header)),
+    responses((status = 200, body = CartView, description = "the cart"),
+        (status = 428, body = super::problem::ProblemBody, content_type = "application/problem+json", description = "precondition_required"),
+        ChangeProblems))]
+pub(super) async fn patch(State(app): State<App>, change: Change<Json<PatchCart>>) -> Result<Response, Problem> {
+    if change.if_revision.is_none() {
+        return Err(Problem::new(Code::PreconditionRequired, "send the cart's ETag as If-Match"));
+    }
+    let Json(PatchCart { note, email }) = &change.body;
+    let note = text("/note", note, NOTE_BYTES_MAX)?;
+    let email = text("/email", email, EMAIL_BYTES_MAX)?;
+    let is_address = |email: &str| {
+        let parts = email.split_once('@');
+        parts.is_some_and(|(local, domain)| !local.is_empty() && domain.contains('.') && !email.contains(' '))
+    };
+    if email.as_ref().is_some_and(|email| email.as_ref().is_some_and(|email| !is_address(email))) {
+        return Err(Problem::at(Code::InvalidRequest, "/email", "this is no e-mail address"));
+    }
+    ask(&app, &change, Command::Patch { note, email }).await
+}
+
+/// Closes the cart.
+#[utoipa::path(delete, path = "/v1/carts/{id}", tag = "Carts", security(("guest" = [])),
+    params(("id" = String, Path), ("Idempotency-Key" = Option<String>, Header), ("If-Match" = Option<String>, Header)),
+    responses((status = 204, description = "closed"), ChangeProblems))]
+pub(super) async fn close(State(app): State<App>, change: Change<()>) -> Result<Response, Problem> {
+    let answer = asked(&app, &change, Command::Close).await?;
+    let mut response = StatusCode::NO_CONTENT.into_response();
+    tag(response.headers_mut(), answer.state.revision);
+    mark_replay(response.headers_mut(), &answer);
+    Ok(response)
+}
+
+/// Adds units of a product; the same product, options and metadata join the same line.
+#[utoipa::path(post, path = "/v1/carts/{id}/items", tag = "Carts", security(("guest" = [])), request_body = AddItem,
+    params(("id" = String, Path), ("Idempotency-Key" = Option<String>, Header), ("If-Match" = Option<String>, Header)),
+    responses((status = 200, body = CartView, description = "the whole cart"), ChangeProblems))]
+pub(super) async fn add(State(app): State<App>, mut change: Change<Json<AddItem>>) -> Result<Response, Problem> {
+    let item = std::mem::replace(
+        &mut change.body.0,
+        AddItem { sku: String::new(), quantity: 0, options: Default::default(), metadata: Default::default() },
+    );
+    let snapshot = app.catalog.snapshot();
+    let product = snapshot.get(&item.sku).ok_or_else(|| {
+        Problem::at(Code::NotFound, "/sku", format!("there is no product {:?}", shortened(&item.sku)))
+    })?;
+    let addition = addition(item, product)?;
+    ask(&app, &change, Command::Add(addition)).await
+}
+
+/// Removes every line; saved ones stay.
+#[utoipa::path(delete, path = "/v1/carts/{id}/items", tag = "Carts", security(("guest" = [])),
+    params(("id" = String, Path), ("Idempotency-Key" = Option<String>, Header), ("If-Match" = Option<String>, Header)),
+    responses((status = 200, body = CartView, description = "the empty cart"), ChangeProblems))]
+pub(super) async fn clear(State(app): State<App>, change: Change<()>) -> Result<Response, Problem> {
+    ask(&app, &change, Command::Clear).await
+}
+
+/// Sets a line's quantity; 0 removes it.
+#[utoipa::path(patch, path = "/v1/carts/{id}/items/{line}", tag = "Carts", security(("guest" = [])), request_body = SetQuantity,
+    params(("id" = String, Path), ("line" = String, Path), ("Idempotency-Key" = Option<String>, Header), ("If-Match" = Option<String>, Header)),
+    responses((status = 200, body = CartView, description = "the whole cart"), ChangeProblems))]
+pub(super) async fn set_quantity(
+    State(app): State<App>,
+    change: Change<Json<SetQuantity>>,
+) -> Result<Response, Problem> {
+    let line = change.line()?;
+    let quantity = quantity(change.body.0.quantity)?;
+    ask(&app, &change, Command::SetQuantity(cart::SetQuantity { line, quantity })).await
+}
+
+/// Removes a line.
+#[utoipa::path(delete, path = "/v1/carts/{id}/items/{line}", tag = "Carts", security(("guest" = [])),
+    params(("id" = String, Path), ("line" = String, Path), ("Idempotency-Key" = Option<String>, Header), ("If-Match" = Option<String>, Header)),
+    responses((status = 200, body = CartView, description = "the whole cart"), ChangeProblems))]
+pub(super) async fn remove(State(app): State<App>, change: Change<()>) -> Result<Response, Problem> {
+    let line = change.line()?;
+    ask(&app, &change, Command::Remove(line)).await
+}
+
+/// Keeps a line for later.
+#[utoipa::path(post, path = "/v1/carts/{id}/items/{line}/save", tag = "Carts", security(("guest" = [])),
+    params(("id" = String, Path), ("line" = String, Path), ("Idempotency-Key" = Option<String>, Header), ("If-Match" = Option<String>, Header)),
+    responses((status = 200, body = CartView, description = "the whole cart"), ChangeProblems))]
+pub(super) async fn save(State(app): State<App>, change: Change<()>) -> Result<Response, Problem> {
+    let line = change.line()?;
+    ask(&app, &change, Command::Save(line)).await
+}
+
+/// Takes a line back that was kept for later.
+#[utoipa::path(post, path = "/v1/carts/{id}/items/{line}/restore", tag = "Carts", security(("guest" = [])),
+    params(("id" = String, Path), ("line" = String, Path), ("Idempotency-Key" = Option<String>, Header), ("If-Match" = Option<String>, Header)),
+    responses((status = 200, body = CartView, description = "the whole cart"), ChangeProblems))]
+pub(super) async fn restore(State(app): State<App>, change: Change<()>) -> Result<Response, Problem> {
+    let line = change.line()?;
+    ask(&app, &change, Command::Restore(line)).await
+}
+
+async fn asked<T>(app: &App, change: &Change<T>, command: Command) -> Result<Answer<Cart>, Problem> {
+    Ok(app.handle.ask_cart(change.to.cart, change.ask(command, app.options.request_timeout)).await?)
+}
+
+async fn ask<T>(app: &App, change: &Change<T>, command: Command) -> Result<Response, Problem> {
+    Ok(answered(StatusCode::OK, &asked(app, change, command).await?, None))
+}
+
+/// The cart, if it is the caller's: somebody else's looks like none.
+pub(super) async fn owned(app: &App, to: &Addressed) -> Result<Arc<Cart>, Problem> {
+    let cart = app.handle.cart(to.cart, app.options.request_timeout).await?;
+    if cart.owner == to.caller.owner() { Ok(cart) } else { Err(cart::Refusal::NotFound.into()) }
+}
+
+fn answered(status: StatusCode, answer: &Answer<Cart>, guest_token: Option<&str>) -> Response {
+    let mut response = represent(status, &answer.state, guest_token);
+    mark_replay(response.headers_mut(), answer);
+    response
+}
+
+fn mark_replay(headers: &mut HeaderMap, answer: &Answer<Cart>) {
+    if answer.replayed {
+        headers.insert(HeaderName::from_static("idempotent-replayed"), HeaderValue::from_static("true"));
+    }
+}
+
+fn represent(status: StatusCode, cart: &Cart, guest_token: Option<&str>) -> Response {
+    let mut body = BytesMut::with_capacity(BODY_BYTES_USUAL).writer();
+    let mut view = CartView::from(cart);
+    view.guest_token = guest_token;
+    if let Err(error) = serde_json::to_writer(&mut body, &view) {
+        tracing::error!(%error, cart.id = %cart.id, "a cart could not be written");
+        return Problem::new(Code::Internal, "the request's id finds the log line").into_response();
+    }
+    let mut response = Response::new(body.into_inner().freeze().into());
+    *response.status_mut() = status;
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    tag(response.headers_mut(), cart.revision);
+    response
+}
+
+fn tag(headers: &mut HeaderMap, revision: u64) {
+    if let Ok(tag) = HeaderValue::try_from(format!("\"{revision}\"")) {
+        headers.insert(header::ETAG, tag);
+    }
+    headers.insert(HeaderName::from_static("trolley-revision"), HeaderValue::from(revision));
+}
+
+fn catalogue_currency(app: &App, wished: Option<&str>) -> Result<Currency, Problem> {
+    let has = app.catalog.snapshot().currency().unwrap_or(Currency::EUR);
+    let Some(wished) = wished else { return Ok(has) };
+    let wished =
+        Currency::parse(wished).map_err(|error| Problem::at(Code::InvalidRequest, "/currency", error.to_string()))?;
+    if wished == has {
+        return Ok(has);
+    }
+    Err(Problem::at(Code::CurrencyMismatch, "/currency", format!("this shop sells in {has}")))
+}
+
+fn quantity(quantity: u32) -> Result<u16, Problem> {
+    u16::try_from(quantity).ok().filter(|quantity| *quantity <= QUANTITY_MAX).ok_or_else(|| {
+        Problem::at(Code::QuantityOutOfRange, "/quantity", format!("at most {QUANTITY_MAX} of one product"))
+    })
+}
+
+/// A wish and its product become an addition, or the wish does not fit the product.
+fn addition(item: AddItem, product: &Product) -> Result<Addition, Problem> {
+    let quantity = quantity(item.quantity)?;
+    if quantity == 0 {
+        return Err(Problem::at(Code::QuantityOutOfRange, "/quantity", "at least 1"));
+    }
+    for (name, values) in &product.options {
+        let pointer = || format!("/options/{name}");
+        match item.options.get(&**name) {
+            None => {
+                return Err(Problem::at(
+                    Code::InvalidRequest,
+                    pointer(),
+                    format!("choose one of {}", values.join(", ")),
+                ));
+            }
+            Some(chosen) if !values.iter().any(|value| **value == **chosen) => {
+                return Err(Problem::at(
+                    Code::InvalidRequest,
+                    pointer(),
+                    format!("must be one of {}", values.join(", ")),
+                ));
+            }
+            Some(_) => {}
+        }
+    }
+    if let Some(name) = item.options.keys().find(|name| !product.options.iter().any(|(known, _)| **known == ***name)) {
+        let pointer = format!("/options/{}", shortened(name));
+        return Err(Problem::at(Code::InvalidRequest, pointer, "the product has no such option"));
+    }
+    let metadata = metadata(item.metadata)?;
+    if product.availability == Availability::OutOfStock {
+        return Err(Problem::at(Code::ProductUnavailable, "/sku", "the product is out of stock"));
+    }
+    Ok(Addition {
+        sku: product.sku.clone(),
+        title: product.title.clone(),
+        unit_price: product.price.amount,
+        currency: product.price.currency,
+        quantity,
+        quantity_max: product.quantity_max,
+        options: item.options.into_iter().map(|(name, value)| (name.into(), value.into())).collect(),
+        metadata,
+    })
+}
+
+fn metadata(given: std::collections::BTreeMap<String, serde_json::Value>) -> Result<cart::Metadata, Problem> {
+    if given.len() > METADATA_KEYS_MAX {
+        let detail = format!("at most {METADATA_KEYS_MAX} names");
+        return Err(Problem::at(Code::MetadataTooLarge, "/metadata", detail));
+    }
+    if let Some((name, _)) = given.iter().find(|(_, value)| value.is_array() || value.is_object() || value.is_null()) {
+        let pointer = format!("/metadata/{}", shortened(name));
+        return Err(Problem::at(Code::InvalidRequest, pointer, "must be a string, a number or a boolean"));
+    }
+    let metadata: cart::Metadata =
+        given.into_iter().map(|(name, value)| (name.into(), value.to_string().into())).collect();
+    if metadata.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>() > METADATA_BYTES_MAX {
+        let detail = format!("at most {METADATA_BYTES_MAX} bytes, names and values together");
+        return Err(Problem::at(Code::MetadataTooLarge, "/metadata", detail));
+    }
+    Ok(metadata)
+}
+
+fn text(pointer: &str, given: &Option<Option<String>>, bytes_max: usize) -> Result<Option<Option<Box<str>>>, Problem> {
+    if given.as_ref().is_some_and(|text| text.as_ref().is_some_and(|text| text.len() > bytes_max)) {
+        return Err(Problem::at(Code::InvalidRequest, pointer, format!("at most {bytes_max} bytes")));
+    }
+    Ok(given.as_ref().map(|text| text.as_deref().map(Box::from)))
+}
+
+/// What a client sent, short enough to be told back.
+fn shortened(text: &str) -> String {
+    text.chars().take(64).collect()
+}

@@ -1,0 +1,231 @@
+//! Parses requests at the door: who asks, of which cart, upon what they saw, under which key, and the body. Inside,
+//! all of it is already right.
+
+use std::{collections::HashMap, time::Duration};
+
+use axum::{
+    body::Body,
+    extract::{FromRequest, FromRequestParts, Path, Request},
+    http::{HeaderMap, header, request::Parts},
+};
+use bytes::Bytes;
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use serde::de::DeserializeOwned;
+use xxhash_rust::xxh3::Xxh3;
+
+use super::{
+    App, BODY_BYTES_MAX,
+    problem::{Code, Problem},
+};
+use crate::{
+    actors::{Ask, Key},
+    domain::{
+        CartId, GuestId,
+        cart::{Command, LineId, Owner},
+    },
+};
+
+/// Longest Idempotency-Key.
+const KEY_BYTES_MAX: usize = 255;
+
+/// The shopper who asks.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Caller(pub(super) GuestId);
+
+impl Caller {
+    pub(super) fn from_headers(headers: &HeaderMap, app: &App) -> Result<Option<Self>, Problem> {
+        let Some(value) = headers.get(header::AUTHORIZATION) else { return Ok(None) };
+        let token = value.to_str().ok().and_then(|value| {
+            let (scheme, token) = value.split_once(' ')?;
+            scheme.eq_ignore_ascii_case("bearer").then(|| token.trim_start())
+        });
+        match token.and_then(|token| app.tokens.guest(token)) {
+            Some(guest) => Ok(Some(Self(guest))),
+            None => Err(Problem::new(Code::Unauthenticated, "the Authorization header holds no valid Bearer token")),
+        }
+    }
+
+    pub(super) const fn owner(self) -> Owner {
+        Owner::Guest(self.0)
+    }
+}
+
+impl FromRequestParts<App> for Caller {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
+        Self::from_headers(&parts.headers, app)?
+            .ok_or_else(|| Problem::new(Code::Unauthenticated, "send the guest token as Authorization: Bearer"))
+    }
+}
+
+/// A cart that somebody asks about.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Addressed {
+    pub(super) caller: Caller,
+    pub(super) cart: CartId,
+    pub(super) line: Option<LineId>,
+}
+
+impl FromRequestParts<App> for Addressed {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
+        let caller = Caller::from_request_parts(parts, app).await?;
+        let (cart, line) = address(parts, app).await?;
+        Ok(Self { caller, cart, line })
+    }
+}
+
+/// The cart and the line that the path names.
+pub(super) async fn address(parts: &mut Parts, app: &App) -> Result<(CartId, Option<LineId>), Problem> {
+    let Path(named): Path<HashMap<String, String>> = Path::from_request_parts(parts, app)
+        .await
+        .map_err(|_| Problem::new(Code::InvalidId, "the path is not well-formed"))?;
+    let cart = named.get("id").map(String::as_str).unwrap_or_default();
+    let cart = cart.parse().map_err(|error| Problem::new(Code::InvalidId, format!("cart id: {error}")))?;
+    let line = named.get("line").map(|line| line.parse());
+    let line = line.transpose().map_err(|()| Problem::new(Code::InvalidId, "a line's id is l1, l2 …"))?;
+    Ok((cart, line))
+}
+
+/// A change that somebody asks of a cart.
+#[derive(Debug)]
+pub(super) struct Change<T> {
+    pub(super) to: Addressed,
+    pub(super) if_revision: Option<u64>,
+    key: Option<Key>,
+    pub(super) body: T,
+}
+
+impl<T> Change<T> {
+    /// The line that the path names; routes with a line always name one.
+    pub(super) fn line(&self) -> Result<LineId, Problem> {
+        self.to.line.ok_or_else(|| Problem::new(Code::InvalidId, "the path names no line"))
+    }
+
+    pub(super) fn ask(&self, command: Command, timeout: Duration) -> Ask<Command> {
+        Ask { command, by: Some(self.to.caller.owner()), if_revision: self.if_revision, key: self.key, timeout }
+    }
+}
+
+/// What a route takes as its body.
+pub(super) trait Content: Sized + Send {
+    fn read(headers: &HeaderMap, bytes: &[u8]) -> Result<Self, Problem>;
+}
+
+impl Content for () {
+    /// Routes without a body ignore what is sent.
+    fn read(_: &HeaderMap, _: &[u8]) -> Result<(), Problem> {
+        Ok(())
+    }
+}
+
+/// A JSON body.
+#[derive(Debug)]
+pub(super) struct Json<T>(pub(super) T);
+
+impl<T: DeserializeOwned + Send> Content for Json<T> {
+    fn read(headers: &HeaderMap, bytes: &[u8]) -> Result<Self, Problem> {
+        json(headers, bytes).map(Self)
+    }
+}
+
+/// A JSON body that may be left out.
+#[derive(Debug)]
+pub(super) struct OptionalJson<T>(pub(super) T);
+
+impl<T: DeserializeOwned + Default + Send> Content for OptionalJson<T> {
+    fn read(headers: &HeaderMap, bytes: &[u8]) -> Result<Self, Problem> {
+        if bytes.is_empty() { Ok(Self(T::default())) } else { json(headers, bytes).map(Self) }
+    }
+}
+
+pub(super) fn json<T: DeserializeOwned>(headers: &HeaderMap, bytes: &[u8]) -> Result<T, Problem> {
+    let media_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let essence = media_type.split(';').next().unwrap_or_default().trim();
+    if !essence.eq_ignore_ascii_case("application/json") {
+        return Err(Problem::new(Code::UnsupportedMediaType, "send Content-Type: application/json"));
+    }
+    let mut reader = serde_json::Deserializer::from_slice(bytes);
+    let value = serde_path_to_error::deserialize(&mut reader).map_err(|error| {
+        let path = error.path().to_string();
+        let pointer = if path == "." { String::new() } else { format!("/{}", path.replace('.', "/")) };
+        Problem::at(Code::InvalidRequest, pointer, error.into_inner().to_string())
+    })?;
+    reader.end().map_err(|error| Problem::at(Code::InvalidRequest, "", error.to_string()))?;
+    Ok(value)
+}
+
+impl<T: Content> FromRequest<App> for Change<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, app: &App) -> Result<Self, Problem> {
+        let (mut parts, body) = request.into_parts();
+        let to = Addressed::from_request_parts(&mut parts, app).await?;
+        let bytes = read(&parts.headers, body, app).await?;
+        let key = idempotency_key(&parts, to.caller, &bytes)?;
+        Ok(Self { to, if_revision: if_match(&parts.headers)?, key, body: T::read(&parts.headers, &bytes)? })
+    }
+}
+
+/// The whole body, within its bounds of size and time.
+pub(super) async fn read(headers: &HeaderMap, body: Body, app: &App) -> Result<Bytes, Problem> {
+    let too_large = || Problem::new(Code::BodyTooLarge, format!("at most {BODY_BYTES_MAX} bytes")).closing();
+    let told = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+    if told.is_some_and(|bytes| bytes > BODY_BYTES_MAX as u64) {
+        return Err(too_large());
+    }
+    let collected = tokio::time::timeout(app.options.body_timeout, Limited::new(body, BODY_BYTES_MAX).collect());
+    match collected.await {
+        Ok(Ok(body)) => Ok(body.to_bytes()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large()),
+        Ok(Err(_)) => Err(Problem::new(Code::InvalidRequest, "the body broke off").closing()),
+        Err(_) => Err(Problem::new(Code::RequestTimeout, "the body took too long to arrive").closing()),
+    }
+}
+
+/// The key, hashed with its scope (who, method, path; the actor is part of the path), and the request's own hash.
+pub(super) fn idempotency_key(parts: &Parts, caller: Caller, body: &[u8]) -> Result<Option<Key>, Problem> {
+    let Some(value) = parts.headers.get("idempotency-key") else { return Ok(None) };
+    let key = value.as_bytes();
+    if !(1..=KEY_BYTES_MAX).contains(&key.len()) || !key.iter().all(u8::is_ascii_graphic) {
+        return Err(Problem::new(Code::InvalidRequest, "an Idempotency-Key is 1–255 visible ASCII characters"));
+    }
+    let mut scope = Xxh3::new();
+    scope.update(&caller.0.0.0.to_be_bytes());
+    scope.update(parts.method.as_str().as_bytes());
+    scope.update(b"\0");
+    scope.update(parts.uri.path().as_bytes());
+    scope.update(b"\0");
+    let mut request = scope.clone();
+    scope.update(key);
+    request.update(parts.uri.query().unwrap_or_default().as_bytes());
+    request.update(b"\0");
+    request.update(parts.headers.get(header::IF_MATCH).map_or(b"".as_slice(), |value| value.as_bytes()));
+    request.update(b"\0");
+    request.update(body);
+    Ok(Some(Key { key: scope.digest128(), request: request.digest128() }))
+}
+
+/// The revision of an If-Match header; `*` and absence mean whatever there is.
+fn if_match(headers: &HeaderMap) -> Result<Option<u64>, Problem> {
+    let Some(value) = headers.get(header::IF_MATCH) else { return Ok(None) };
+    let value = value.to_str().unwrap_or_default().trim();
+    if value == "*" {
+        return Ok(None);
+    }
+    let revision = value.strip_prefix('"').and_then(|v| v.strip_suffix('"')).and_then(|v| v.parse().ok());
+    revision.map(Some).ok_or_else(|| Problem::new(Code::InvalidRequest, "If-Match is one ETag as it was sent, or *"))
+}
+
+/// Whether the client has this revision already.
+pub(super) fn has_revision(headers: &HeaderMap, revision: u64) -> bool {
+    let Some(value) = headers.get(header::IF_NONE_MATCH).and_then(|value| value.to_str().ok()) else { return false };
+    let is_it = |tag: &str| {
+        let tag = tag.trim();
+        let tag = tag.strip_prefix("W/").unwrap_or(tag);
+        tag == "*" || tag.strip_prefix('"').and_then(|t| t.strip_suffix('"')).is_some_and(|t| t.parse() == Ok(revision))
+    };
+    value.split(',').any(is_it)
+}

@@ -1,0 +1,296 @@
+//! What clients read and write: borrowed views, serialised straight into one buffer.
+
+use std::{
+    collections::BTreeMap,
+    fmt::Display,
+    time::{Duration, UNIX_EPOCH},
+};
+
+use serde::{Deserialize, Serialize, Serializer};
+use utoipa::ToSchema;
+
+use crate::domain::{
+    Money, UnixMillis,
+    cart::{Cart, Line},
+    product::{Availability, Product},
+};
+
+/// Integer minor units of an ISO 4217 currency.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Money)]
+pub(super) struct MoneyView {
+    #[schema(example = 1299)]
+    amount: i64,
+    #[serde(serialize_with = "display")]
+    #[schema(value_type = String, example = "EUR")]
+    currency: crate::domain::Currency,
+}
+
+impl From<Money> for MoneyView {
+    fn from(money: Money) -> Self {
+        Self { amount: money.amount, currency: money.currency }
+    }
+}
+
+/// A product.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Product)]
+pub(super) struct ProductView<'a> {
+    #[schema(example = "mug-blue")]
+    sku: &'a str,
+    title: &'a str,
+    description: &'a str,
+    price: MoneyView,
+    /// Option name to the values that may be chosen; every name must be chosen.
+    #[serde(serialize_with = "option_values")]
+    #[schema(value_type = BTreeMap<String, Vec<String>>)]
+    options: &'a [(Box<str>, Vec<Box<str>>)],
+    image_url: Option<&'a str>,
+    #[schema(value_type = Vec<String>)]
+    categories: &'a [Box<str>],
+    /// `in_stock`, `low` or `out_of_stock`.
+    availability: &'static str,
+    /// The most of it that one line may hold.
+    quantity_max: u16,
+}
+
+impl<'a> From<&'a Product> for ProductView<'a> {
+    fn from(product: &'a Product) -> Self {
+        Self {
+            sku: &product.sku,
+            title: &product.title,
+            description: &product.description,
+            price: product.price.into(),
+            options: &product.options,
+            image_url: product.image_url.as_deref(),
+            categories: &product.categories,
+            availability: match product.availability {
+                Availability::InStock => "in_stock",
+                Availability::Low => "low",
+                Availability::OutOfStock => "out_of_stock",
+            },
+            quantity_max: product.quantity_max,
+        }
+    }
+}
+
+/// A page of products in SKU order.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct ProductPage<'a> {
+    pub(super) items: Vec<ProductView<'a>>,
+    /// Where the next page starts; `null` on the last.
+    pub(super) next_cursor: Option<String>,
+}
+
+/// A cart.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Cart)]
+pub(super) struct CartView<'a> {
+    #[serde(serialize_with = "display")]
+    #[schema(value_type = String, example = "cart_01hzy3v7k2m4n6p8q0r2s4t6v8")]
+    id: crate::domain::CartId,
+    /// Rises with every change that a client can see; the ETag.
+    revision: u64,
+    /// `open`, `closed` or `expired`.
+    status: &'static str,
+    #[serde(serialize_with = "display")]
+    #[schema(value_type = String, example = "EUR")]
+    currency: crate::domain::Currency,
+    #[serde(serialize_with = "lines")]
+    #[schema(value_type = Vec<LineView>)]
+    lines: Lines<'a>,
+    #[serde(serialize_with = "lines")]
+    #[schema(value_type = Vec<LineView>)]
+    saved_for_later: Lines<'a>,
+    discounts: [DiscountView; 0],
+    totals: TotalsView,
+    messages: [MessageView; 0],
+    note: Option<&'a str>,
+    email: Option<&'a str>,
+    #[serde(serialize_with = "rfc3339")]
+    #[schema(value_type = String, format = DateTime)]
+    created_at: UnixMillis,
+    #[serde(serialize_with = "rfc3339")]
+    #[schema(value_type = String, format = DateTime)]
+    updated_at: UnixMillis,
+    /// When it expires unless it changes before.
+    #[serde(serialize_with = "rfc3339")]
+    #[schema(value_type = String, format = DateTime)]
+    expires_at: UnixMillis,
+    /// The new guest's token, told once.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) guest_token: Option<&'a str>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Lines<'a>(&'a Cart, &'a [Line]);
+
+/// A line of a cart.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Line)]
+pub(super) struct LineView<'a> {
+    #[serde(serialize_with = "display")]
+    #[schema(value_type = String, example = "l1")]
+    id: crate::domain::cart::LineId,
+    sku: &'a str,
+    title: &'a str,
+    quantity: u16,
+    #[serde(serialize_with = "pairs")]
+    #[schema(value_type = BTreeMap<String, String>)]
+    options: &'a [(Box<str>, Box<str>)],
+    #[serde(serialize_with = "metadata")]
+    #[schema(value_type = BTreeMap<String, serde_json::Value>)]
+    metadata: &'a [(Box<str>, Box<str>)],
+    unit_price: MoneyView,
+    total: MoneyView,
+}
+
+/// What a code takes off.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Discount)]
+pub(super) struct DiscountView {
+    code: String,
+    amount: MoneyView,
+}
+
+/// Something the shopper should know.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Message)]
+pub(super) struct MessageView {
+    level: String,
+    code: String,
+    pointer: String,
+}
+
+/// Sums over the lines.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Totals)]
+pub(super) struct TotalsView {
+    subtotal: MoneyView,
+    discount: MoneyView,
+    total: MoneyView,
+}
+
+impl<'a> From<&'a Cart> for CartView<'a> {
+    fn from(cart: &'a Cart) -> Self {
+        // No committed cart overflows: `decide` refuses what would, and decoding checks it again.
+        let zero = Money::zero(cart.currency);
+        let (subtotal, discount, total) =
+            cart.totals().map_or((zero, zero, zero), |totals| (totals.subtotal, totals.discount, totals.total));
+        Self {
+            id: cart.id,
+            revision: cart.revision,
+            status: cart.status.as_str(),
+            currency: cart.currency,
+            lines: Lines(cart, &cart.lines),
+            saved_for_later: Lines(cart, &cart.saved),
+            discounts: [],
+            totals: TotalsView { subtotal: subtotal.into(), discount: discount.into(), total: total.into() },
+            messages: [],
+            note: cart.note.as_deref(),
+            email: cart.email.as_deref(),
+            created_at: cart.created_at,
+            updated_at: cart.updated_at,
+            expires_at: cart.expires_at,
+            guest_token: None,
+        }
+    }
+}
+
+fn display<S: Serializer>(value: &impl Display, to: S) -> Result<S::Ok, S::Error> {
+    to.collect_str(value)
+}
+
+fn rfc3339<S: Serializer>(at: &UnixMillis, to: S) -> Result<S::Ok, S::Error> {
+    // Years past 9999 cannot be written; nothing that a clock gave comes near.
+    let at = UNIX_EPOCH + Duration::from_millis(at.0.min(253_402_300_799_999));
+    to.collect_str(&humantime::format_rfc3339_millis(at))
+}
+
+fn lines<S: Serializer>(Lines(cart, lines): &Lines<'_>, to: S) -> Result<S::Ok, S::Error> {
+    to.collect_seq(lines.iter().map(|line| LineView {
+        id: line.id,
+        sku: &line.sku,
+        title: &line.title,
+        quantity: line.quantity,
+        options: &line.options,
+        metadata: &line.metadata,
+        unit_price: MoneyView { amount: line.unit_price, currency: cart.currency },
+        total: cart.line_total(line).unwrap_or_else(|_| Money::zero(cart.currency)).into(),
+    }))
+}
+
+fn pairs<S: Serializer>(pairs: &&[(Box<str>, Box<str>)], to: S) -> Result<S::Ok, S::Error> {
+    to.collect_map(pairs.iter().map(|(name, value)| (name, value)))
+}
+
+fn option_values<S: Serializer>(options: &&[(Box<str>, Vec<Box<str>>)], to: S) -> Result<S::Ok, S::Error> {
+    to.collect_map(options.iter().map(|(name, values)| (name, values)))
+}
+
+/// Metadata values are JSON scalars kept as text.
+fn metadata<S: Serializer>(pairs: &&[(Box<str>, Box<str>)], to: S) -> Result<S::Ok, S::Error> {
+    let value = |text: &str| serde_json::from_str(text).unwrap_or(serde_json::Value::Null);
+    to.collect_map(pairs.iter().map(|(name, text)| (name, value(text))))
+}
+
+/// A new cart.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct CreateCart {
+    /// Must be the catalogue's, which is also the default.
+    #[schema(example = "EUR")]
+    pub(super) currency: Option<String>,
+}
+
+/// Units to add.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct AddItem {
+    #[schema(example = "mug-blue", max_length = 64)]
+    pub(super) sku: String,
+    #[schema(minimum = 1, maximum = 999, example = 2)]
+    pub(super) quantity: u32,
+    /// Every option of the product, chosen.
+    #[serde(default)]
+    pub(super) options: BTreeMap<String, String>,
+    /// Up to 20 names and 1 KiB in all; values are strings, numbers or booleans.
+    #[serde(default)]
+    pub(super) metadata: BTreeMap<String, serde_json::Value>,
+}
+
+/// A new quantity.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct SetQuantity {
+    /// 0 removes the line.
+    #[schema(minimum = 0, maximum = 999, example = 3)]
+    pub(super) quantity: u32,
+}
+
+/// What is left out stays as it is; `null` erases.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct PatchCart {
+    #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Option<String>, max_length = 2000)]
+    pub(super) note: Option<Option<String>>,
+    #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Option<String>, max_length = 254)]
+    pub(super) email: Option<Option<String>>,
+}
+
+/// Tells `null` from absence.
+fn present<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Option<Option<String>>, D::Error> {
+    Option::deserialize(from).map(Some)
+}
+
+/// A ticket for one event stream.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Ticket {
+    /// Goes into the stream's address as `?ticket=`.
+    pub(super) ticket: String,
+    /// Seconds until it expires.
+    #[schema(example = 900)]
+    pub(super) expires_in: u64,
+}

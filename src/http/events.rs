@@ -1,0 +1,123 @@
+//! A cart, live: server-sent events whose ids are revisions.
+
+use std::{convert::Infallible, sync::Arc, time::Duration};
+
+use axum::{
+    extract::{Query, Request, State},
+    http::{HeaderName, HeaderValue, header},
+    response::{
+        IntoResponse, Response,
+        sse::{Event, KeepAlive, Sse},
+    },
+};
+use futures_util::stream::unfold;
+use serde::Deserialize;
+use tokio::sync::watch;
+
+use super::{
+    App, carts,
+    change::{self, Addressed, Caller},
+    dto::{CartView, Ticket},
+    openapi::ReadProblems,
+    problem::{Code, Problem},
+    token::TICKET_TTL_MS,
+};
+use crate::{
+    domain::cart::{Cart, Owner, Refusal},
+    telemetry::{clock, metrics::metrics},
+};
+
+/// Comments between events, so that proxies and clients see a living stream.
+const HEARTBEAT: Duration = Duration::from_secs(15);
+
+#[derive(Debug, Deserialize)]
+pub(super) struct ByTicket {
+    ticket: Option<String>,
+}
+
+/// The cart whenever it changes, from its present state on. Revisions strictly rise and may skip. The stream ends
+/// cleanly when the cart moves or the node leaves: connect again.
+#[utoipa::path(get, path = "/v1/carts/{id}/events", tag = "Carts", security(("guest" = []), ("ticket" = [])),
+    params(("id" = String, Path), ("ticket" = Option<String>, Query, description = "instead of a token"),
+        ("Last-Event-ID" = Option<String>, Header, description = "the last revision seen")),
+    responses((status = 200, content_type = "text/event-stream", body = String, description = "events named `cart`"), ReadProblems))]
+pub(super) async fn stream(
+    State(app): State<App>,
+    Query(ByTicket { ticket }): Query<ByTicket>,
+    request: Request,
+) -> Result<Response, Problem> {
+    let (mut parts, _) = request.into_parts();
+    let (id, _) = change::address(&mut parts, &app).await?;
+    let caller = match ticket {
+        Some(ticket) => app.tokens.ticket_guest(&ticket, id, clock::now()).map(Caller),
+        None => Caller::from_headers(&parts.headers, &app)?,
+    };
+    let caller = caller.ok_or_else(|| Problem::new(Code::Unauthenticated, "send a guest token or a valid ticket"))?;
+    let seen = parts.headers.get("last-event-id").and_then(|value| value.to_str().ok()?.parse().ok());
+    let mut carts = app.handle.watch_cart(id, app.options.request_timeout).await?;
+    if carts.borrow_and_update().owner != Owner::Guest(caller.0) {
+        return Err(Refusal::NotFound.into());
+    }
+    carts.mark_changed();
+    let watching = Watching { carts, stopping: app.stopping.clone(), seen: seen.unwrap_or(0), _open: Open::new() };
+    let events = unfold(watching, |mut watching| async move {
+        let event = watching.next().await?;
+        Some((Ok::<_, Infallible>(event), watching))
+    });
+    let mut response = Sse::new(events).keep_alive(KeepAlive::new().interval(HEARTBEAT)).into_response();
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response.headers_mut().insert(HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no"));
+    Ok(response)
+}
+
+/// A ticket for a browser's EventSource, which cannot send headers: this stream alone, for 15 minutes.
+#[utoipa::path(post, path = "/v1/carts/{id}/events/tickets", tag = "Carts", security(("guest" = [])), params(("id" = String, Path)),
+    responses((status = 201, body = Ticket, description = "the ticket"), ReadProblems))]
+pub(super) async fn ticket(State(app): State<App>, to: Addressed) -> Result<Response, Problem> {
+    carts::owned(&app, &to).await?;
+    let ticket = app.tokens.ticket(to.cart, to.caller.0, clock::now());
+    let body = axum::Json(Ticket { ticket, expires_in: TICKET_TTL_MS / 1000 });
+    Ok((axum::http::StatusCode::CREATED, [(header::CACHE_CONTROL, "no-store")], body).into_response())
+}
+
+struct Watching {
+    carts: watch::Receiver<Arc<Cart>>,
+    stopping: watch::Receiver<bool>,
+    seen: u64,
+    _open: Open,
+}
+
+impl Watching {
+    /// The next event; `None` ends the stream.
+    async fn next(&mut self) -> Option<Event> {
+        loop {
+            tokio::select! {
+                biased;
+                _ = self.stopping.wait_for(|stopping| *stopping) => return None,
+                changed = self.carts.changed() => changed.ok()?,
+            }
+            let cart = Arc::clone(&self.carts.borrow_and_update());
+            if cart.revision > self.seen {
+                self.seen = cart.revision;
+                let event = Event::default().event("cart").id(cart.revision.to_string());
+                return event.json_data(CartView::from(&*cart)).ok();
+            }
+        }
+    }
+}
+
+/// Counts open streams.
+struct Open;
+
+impl Open {
+    fn new() -> Self {
+        metrics().http_event_streams.inc();
+        Self
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        metrics().http_event_streams.dec();
+    }
+}

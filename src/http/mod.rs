@@ -1,0 +1,89 @@
+//! The public API and the operators' listener. Handlers make three moves: convert in, ask, convert out.
+
+pub mod admin;
+mod carts;
+mod change;
+mod dto;
+mod edge;
+mod events;
+mod openapi;
+mod problem;
+mod products;
+pub mod serve;
+pub mod token;
+
+use std::{sync::Arc, time::Duration};
+
+use axum::Router;
+use tokio::sync::{Semaphore, watch};
+
+pub use self::{edge::Cors, openapi::document, problem::Code, token::GuestTokens};
+use crate::{actors::Handle, catalog::Catalog};
+
+/// Largest request body: a cart's largest command is far smaller.
+pub const BODY_BYTES_MAX: usize = 64 * 1024;
+
+/// How the API behaves.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// How long a request may take inside.
+    pub request_timeout: Duration,
+    /// How long a client may take to send a body.
+    pub body_timeout: Duration,
+    /// Requests answered at once; more are refused before any work.
+    pub in_flight_max: usize,
+    /// Whose pages may call the API.
+    pub cors: Cors,
+    /// Whether every request is logged.
+    pub log_requests: bool,
+}
+
+/// What handlers need.
+#[derive(Clone, Debug)]
+pub struct App(Arc<Parts>);
+
+/// What an [`App`] is made of.
+#[derive(Debug)]
+pub struct Parts {
+    /// The door to the actors.
+    pub handle: Handle,
+    /// What the shop sells.
+    pub catalog: Catalog,
+    /// Guest tokens and stream tickets.
+    pub tokens: GuestTokens,
+    /// This node's name, as `Trolley-Owner` tells it.
+    pub node: axum::http::HeaderValue,
+    /// How the API behaves.
+    pub options: Options,
+    /// Turns true when the node stops: event streams end.
+    pub stopping: watch::Receiver<bool>,
+}
+
+impl App {
+    /// Puts the parts together.
+    #[must_use]
+    pub fn new(parts: Parts) -> Self {
+        Self(Arc::new(parts))
+    }
+}
+
+impl std::ops::Deref for App {
+    type Target = Parts;
+    fn deref(&self) -> &Parts {
+        &self.0
+    }
+}
+
+/// The public API, with everything around it.
+#[must_use]
+pub fn router(app: App) -> Router {
+    let in_flight = Arc::new(Semaphore::new(app.options.in_flight_max));
+    let (routes, document) = openapi::routes().split_for_parts();
+    let edge = edge::Edge { app: app.clone(), in_flight };
+    routes
+        .merge(openapi::pages(&document))
+        .fallback(problem::no_route)
+        .method_not_allowed_fallback(problem::no_method)
+        .layer(axum::middleware::from_fn_with_state(edge, edge::around))
+        .with_state(app)
+}
