@@ -16,6 +16,8 @@ pub mod durable;
 pub mod handle;
 mod residents;
 mod shard;
+#[cfg(test)]
+mod sim;
 mod sweep;
 pub mod system;
 

@@ -94,7 +94,7 @@ impl<S> Shown<S> {
 /// Results that come back to the shard.
 #[derive(Debug)]
 pub(super) enum Done {
-    Loaded(u128, Result<Option<Row>, Reason>),
+    Loaded(u128, u128, Result<Option<Row>, Reason>),
     Saved(u128, u128, Saved),
 }
 
@@ -264,7 +264,7 @@ impl<E: Entity> Residents<E> {
         let mut outputs = std::mem::take(&mut self.outputs);
         for output in outputs.drain(..) {
             match output {
-                Output::Load { serial } => load::<E>(id, serial, ground),
+                Output::Load { number, serial } => load::<E>(id, number, serial, ground),
                 Output::Save(order) => save::<E>(id, order, ground),
                 Output::Reply(ticket, outcome) => {
                     count_failure::<E>(&outcome);
@@ -303,13 +303,13 @@ pub(super) fn input<E: Entity>(ask: Ask<E::Command>, since_ms: u64, token: Ticke
     Input::Ask { ask, since_ms, token }
 }
 
-fn load<E: Entity>(id: u128, serial: bool, ground: &Ground) {
+fn load<E: Entity>(id: u128, number: u128, serial: bool, ground: &Ground) {
     let (back, asked) = (Arc::clone(&ground.back), Instant::now());
     let loading = ground.store.load(E::KIND, id, serial);
     tokio::spawn(async move {
         let result = loading.await;
         metrics().store_load_duration_seconds.observe(asked.elapsed().as_secs_f64());
-        back(Done::Loaded(id, result));
+        back(Done::Loaded(id, number, result));
     });
 }
 

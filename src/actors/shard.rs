@@ -184,7 +184,9 @@ impl Actor for ShardActor {
             Message::Facts { id, reply } => {
                 let _ = reply.send(state.carts.facts(id)); // who asked may have gone
             }
-            Message::Done(Done::Loaded(id, result)) => state.step(&myself, id, Input::Loaded(result), &around),
+            Message::Done(Done::Loaded(id, number, result)) => {
+                state.step(&myself, id, Input::Loaded(number, result), &around);
+            }
             Message::Done(Done::Saved(id, op_id, saved)) => {
                 state.step(&myself, id, Input::Saved(op_id, saved), &around);
             }

@@ -25,8 +25,6 @@ const READS: u16 = 1;
 /// Most bytes of a cart's record: `store::ROW_BYTES_MAX`, which this room may not name.
 const BYTES_MAX: usize = 256 * 1024;
 
-type Pairs = Box<[(Box<str>, Box<str>)]>;
-
 /// Version 1, frozen: the order of the fields is the format.
 #[derive(Debug, PartialEq, Encode, Decode)]
 #[cfg_attr(test, derive(wincode::SchemaWrite, wincode::SchemaRead))]
@@ -42,8 +40,8 @@ pub(super) struct CartV1 {
     pub(super) lines: Vec<LineV1>,
     pub(super) saved: Vec<LineV1>,
     pub(super) line_next: u32,
-    pub(super) note: Option<Box<str>>,
-    pub(super) email: Option<Box<str>>,
+    pub(super) note: Option<String>,
+    pub(super) email: Option<String>,
     pub(super) created_at: u64,
     pub(super) updated_at: u64,
     pub(super) expires_at: u64,
@@ -71,13 +69,13 @@ pub(super) enum StatusV1 {
 #[cfg_attr(test, derive(wincode::SchemaWrite, wincode::SchemaRead))]
 pub(super) struct LineV1 {
     id: u32,
-    sku: Box<str>,
-    title: Box<str>,
+    sku: String,
+    title: String,
     quantity: u16,
     quantity_max: u16,
     unit_price: i64,
-    options: Pairs,
-    metadata: Pairs,
+    options: Vec<(String, String)>,
+    metadata: Vec<(String, String)>,
 }
 
 #[derive(Debug, PartialEq, Encode, Decode)]
@@ -95,7 +93,7 @@ pub(super) struct UnsentV1 {
     sequence: u64,
     kind: u16,
     at: u64,
-    body: Box<[u8]>,
+    body: Vec<u8>,
 }
 
 #[derive(Debug, PartialEq, Encode, Decode)]
@@ -105,7 +103,7 @@ pub(super) struct EffectV1 {
     kind: u16,
     due: u64,
     attempts: u32,
-    body: Box<[u8]>,
+    body: Vec<u8>,
 }
 
 #[derive(Debug, PartialEq, Encode, Decode)]
@@ -246,8 +244,8 @@ impl TryFrom<CartV1> for Record<Cart> {
             lines: read(v1.lines)?,
             saved: read(v1.saved)?,
             line_next: v1.line_next,
-            note: v1.note,
-            email: v1.email,
+            note: v1.note.map(String::into_boxed_str),
+            email: v1.email.map(String::into_boxed_str),
             created_at: UnixMillis(v1.created_at),
             updated_at: UnixMillis(v1.updated_at),
             expires_at: UnixMillis(v1.expires_at),
@@ -274,15 +272,19 @@ impl TryFrom<LineV1> for Line {
         }
         Ok(Self {
             id: LineId(v1.id),
-            sku: v1.sku,
-            title: v1.title,
+            sku: v1.sku.into(),
+            title: v1.title.into(),
             quantity: v1.quantity,
             quantity_max: v1.quantity_max,
             unit_price: v1.unit_price,
-            options: v1.options,
-            metadata: v1.metadata,
+            options: pairs(v1.options),
+            metadata: pairs(v1.metadata),
         })
     }
+}
+
+fn pairs(pairs: Vec<(String, String)>) -> Box<[(Box<str>, Box<str>)]> {
+    pairs.into_iter().map(|(name, value)| (name.into(), value.into())).collect()
 }
 
 impl From<ReceiptV1> for Receipt {
@@ -293,12 +295,12 @@ impl From<ReceiptV1> for Receipt {
 
 impl From<UnsentV1> for Unsent {
     fn from(v1: UnsentV1) -> Self {
-        Self { sequence: v1.sequence, kind: v1.kind, at: UnixMillis(v1.at), body: v1.body }
+        Self { sequence: v1.sequence, kind: v1.kind, at: UnixMillis(v1.at), body: v1.body.into() }
     }
 }
 
 impl From<EffectV1> for Effect {
     fn from(v1: EffectV1) -> Self {
-        Self { key: v1.key, kind: v1.kind, due: UnixMillis(v1.due), attempts: v1.attempts, body: v1.body }
+        Self { key: v1.key, kind: v1.kind, due: UnixMillis(v1.due), attempts: v1.attempts, body: v1.body.into() }
     }
 }

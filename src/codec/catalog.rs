@@ -34,14 +34,14 @@ pub(super) struct ChunkV1 {
 #[derive(Debug, PartialEq, Encode, Decode)]
 #[cfg_attr(test, derive(wincode::SchemaWrite, wincode::SchemaRead))]
 struct ProductV1 {
-    sku: Box<str>,
-    title: Box<str>,
-    description: Box<str>,
+    sku: String,
+    title: String,
+    description: String,
     amount: i64,
     currency: [u8; 3],
-    options: Vec<(Box<str>, Vec<Box<str>>)>,
-    image_url: Option<Box<str>>,
-    categories: Vec<Box<str>>,
+    options: Vec<(String, Vec<String>)>,
+    image_url: Option<String>,
+    categories: Vec<String>,
     availability: AvailabilityV1,
     quantity_max: u16,
 }
@@ -88,17 +88,25 @@ pub fn decode_chunk(bytes: &[u8]) -> Result<Vec<Product>, DecodeError> {
     chunk.products.into_iter().map(Product::try_from).collect()
 }
 
+fn texts(texts: &[Box<str>]) -> Vec<String> {
+    texts.iter().map(ToString::to_string).collect()
+}
+
+fn boxed(texts: Vec<String>) -> Vec<Box<str>> {
+    texts.into_iter().map(String::into_boxed_str).collect()
+}
+
 impl From<&Product> for ProductV1 {
     fn from(product: &Product) -> Self {
         Self {
-            sku: product.sku.clone(),
-            title: product.title.clone(),
-            description: product.description.clone(),
+            sku: product.sku.to_string(),
+            title: product.title.to_string(),
+            description: product.description.to_string(),
             amount: product.price.amount,
             currency: product.price.currency.bytes(),
-            options: product.options.clone(),
-            image_url: product.image_url.clone(),
-            categories: product.categories.clone(),
+            options: product.options.iter().map(|(name, values)| (name.to_string(), texts(values))).collect(),
+            image_url: product.image_url.as_ref().map(ToString::to_string),
+            categories: texts(&product.categories),
             availability: match product.availability {
                 Availability::InStock => AvailabilityV1::InStock,
                 Availability::Low => AvailabilityV1::Low,
@@ -118,13 +126,13 @@ impl TryFrom<ProductV1> for Product {
             .and_then(|text| Currency::parse(text).ok())
             .ok_or_else(|| DecodeError::Malformed("the currency is no ISO 4217 code".into()))?;
         Ok(Self {
-            sku: v1.sku,
-            title: v1.title,
-            description: v1.description,
+            sku: v1.sku.into(),
+            title: v1.title.into(),
+            description: v1.description.into(),
             price: Money { amount: v1.amount, currency },
-            options: v1.options,
-            image_url: v1.image_url,
-            categories: v1.categories,
+            options: v1.options.into_iter().map(|(name, values)| (name.into(), boxed(values))).collect(),
+            image_url: v1.image_url.map(String::into_boxed_str),
+            categories: boxed(v1.categories),
             availability: match v1.availability {
                 AvailabilityV1::InStock => Availability::InStock,
                 AvailabilityV1::Low => Availability::Low,

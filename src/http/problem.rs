@@ -191,11 +191,6 @@ impl Problem {
     pub(super) fn closing(self) -> Self {
         Self { closes: true, ..self }
     }
-
-    /// Takes the place of a problem that has no body yet.
-    pub(super) const fn code(&self) -> Code {
-        self.code
-    }
 }
 
 /// Travels with the response until the edge knows the request's id.

@@ -32,6 +32,8 @@ struct Turn<'a, E: Entity, T> {
     dirty: bool,
     riders: Vec<Rider<E, T>>,
     unmark: Vec<Armed>,
+    /// The row may be newer than what is in memory.
+    outdated: bool,
 }
 
 impl<E: Entity, T: Token> Durable<E, T> {
@@ -54,8 +56,10 @@ impl<E: Entity, T: Token> Durable<E, T> {
         while !self.waiting.is_empty() {
             match std::mem::replace(&mut self.phase, Phase::Cold) {
                 Phase::Cold => {
-                    self.phase = Phase::Loading;
-                    return out.push(Output::Load { serial: self.doubt });
+                    let number = op_id();
+                    self.phase = Phase::Loading(number);
+                    self.covered = self.admitted;
+                    return out.push(Output::Load { number, serial: self.doubt });
                 }
                 Phase::Ready(committed) => self.turn(Some(committed), around, op_id, out),
                 busy => {
@@ -101,12 +105,20 @@ impl<E: Entity, T: Token> Durable<E, T> {
             turn.riders.push(Rider { waiting, verdict });
         }
         if !turn.dirty {
-            let (riders, unmark) = (turn.riders, turn.unmark);
+            let (riders, unmark, outdated) = (turn.riders, turn.unmark, turn.outdated);
             for rider in riders {
-                release(rider, base.as_ref().map(|base| &base.record.state), out);
+                if base.is_none() && rider.waiting.number >= self.covered && !planted!(AbsenceKept) {
+                    self.waiting.push_back(rider.waiting);
+                } else {
+                    release(rider, base.as_ref().map(|base| &base.record.state), out);
+                }
             }
             out.extend(unmark.into_iter().map(Output::Unmark));
-            if let Some(base) = base {
+            if outdated {
+                // Read again when it is needed next; the entry fires again.
+                out.push(Output::Retracted);
+                self.doubt = true;
+            } else if let Some(base) = base {
                 self.phase = Phase::Ready(base);
             }
             return;
@@ -153,6 +165,7 @@ impl<'a, E: Entity, T: Token> Turn<'a, E, T> {
             dirty: false,
             riders: Vec::new(),
             unmark: Vec::new(),
+            outdated: false,
         }
     }
 
@@ -229,9 +242,12 @@ impl<'a, E: Entity, T: Token> Turn<'a, E, T> {
             return;
         };
         if self.armed != Some(fired) {
-            // A younger entry may belong to a save that is still to land.
-            if self.base.is_some_and(|base| base.version >= fired.version) {
+            let is_older = self.base.is_some_and(|base| base.version >= fired.version);
+            if is_older || around.wall.since_ms(fired.due) > ORPHAN_AFTER_MS {
                 self.unmark.push(fired);
+            } else {
+                // Of a save that this actor does not know: one still to land, or one that a former life sent.
+                self.outdated = true;
             }
             return;
         }

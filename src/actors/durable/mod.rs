@@ -37,7 +37,7 @@ use crate::{
     store::{Expect, Kind, Reason, Row, Saved},
 };
 
-/// Most commands that wait for one actor: one batch's worth, so that whoever waits is in the next save.
+/// Most commands that wait for one actor or ride in its save: a lost save's riders wait again, and all are one batch.
 pub const WAITING_MAX: usize = 1024;
 /// Oldest wait at which newcomers are refused: by then they would outwait most clients' patience.
 pub const WAITING_AGE_MAX_MS: u64 = 2_000;
@@ -146,8 +146,8 @@ pub enum Input<E: Entity, T> {
     },
     /// An agenda entry has come due.
     Wake(Armed),
-    /// The load ended.
-    Loaded(Result<Option<Row>, Reason>),
+    /// The load of this number ended.
+    Loaded(u128, Result<Option<Row>, Reason>),
     /// The save with this `op_id` ended.
     Saved(u128, Saved),
     /// A moment asked for by `WakeAt` has come.
@@ -175,6 +175,8 @@ pub type Outcome<E> = Result<Answer<<E as Entity>::State>, Failure<<E as Entity>
 pub enum Output<E: Entity, T> {
     /// Load the row; `serial` when something about it is in doubt.
     Load {
+        /// Comes back with the result: a load of an earlier life is told apart.
+        number: u128,
         /// Ordered with every save.
         serial: bool,
     },
@@ -230,6 +232,11 @@ pub struct Durable<E: Entity, T> {
     waiting: VecDeque<Waiting<E, T>>,
     /// A tick has been asked for by this moment, so that a busy actor asks for one and not for one per command.
     tick_ms: Option<u64>,
+    /// Counts what was admitted.
+    admitted: u64,
+    /// What was admitted before the last load was sent: only these may be told that there is no row. Whoever came later
+    /// may know of one.
+    covered: u64,
     /// Whether the next load must be ordered with saves whose outcome this actor does not know.
     doubt: bool,
     trouble: Option<Box<Trouble>>,
@@ -247,7 +254,8 @@ struct Committed<S> {
 enum Phase<E: Entity, T> {
     /// Nothing is known.
     Cold,
-    Loading,
+    /// This load is out.
+    Loading(u128),
     Ready(Committed<E::State>),
     Saving {
         /// What was there before; `None` = no row, or one that is not claimed yet and must not be shown.
@@ -278,6 +286,8 @@ struct Flight<E: Entity, T> {
 #[derive(Debug)]
 struct Waiting<E: Entity, T> {
     work: Work<E, T>,
+    /// Its place among all that were admitted.
+    number: u64,
     since_ms: u64,
     deadline_ms: u64,
 }
@@ -354,7 +364,15 @@ pub struct Facts {
 
 impl<E: Entity, T: Token> Default for Durable<E, T> {
     fn default() -> Self {
-        Self { phase: Phase::Cold, waiting: VecDeque::new(), tick_ms: None, doubt: false, trouble: None }
+        Self {
+            phase: Phase::Cold,
+            waiting: VecDeque::new(),
+            tick_ms: None,
+            admitted: 0,
+            covered: 0,
+            doubt: false,
+            trouble: None,
+        }
     }
 }
 
@@ -370,7 +388,7 @@ impl<E: Entity, T: Token> Durable<E, T> {
         match input {
             Input::Ask { ask, since_ms, token } => {
                 let deadline_ms = since_ms.saturating_add(millis(ask.timeout));
-                self.admit(Waiting { work: Work::Ask(ask, token), since_ms, deadline_ms }, around, out);
+                self.admit(Waiting { work: Work::Ask(ask, token), number: 0, since_ms, deadline_ms }, around, out);
             }
             Input::Read { timeout, since_ms, token } => {
                 if let Some(state) = self.readable(around) {
@@ -378,16 +396,17 @@ impl<E: Entity, T: Token> Durable<E, T> {
                     return out.push(Output::Reply(token, Ok(answer)));
                 }
                 let deadline_ms = since_ms.saturating_add(millis(timeout));
-                self.admit(Waiting { work: Work::Read(token), since_ms, deadline_ms }, around, out);
+                self.admit(Waiting { work: Work::Read(token), number: 0, since_ms, deadline_ms }, around, out);
             }
             Input::Wake(armed) => {
                 let waits = |w: &Waiting<E, T>| matches!(w.work, Work::Wake(there) if there == armed);
                 if !self.waiting.iter().any(waits) && !planted!(WakeLost) {
-                    let wake = Waiting { work: Work::Wake(armed), since_ms: around.mono_ms, deadline_ms: u64::MAX };
+                    let wake =
+                        Waiting { work: Work::Wake(armed), number: 0, since_ms: around.mono_ms, deadline_ms: u64::MAX };
                     self.admit(wake, around, out);
                 }
             }
-            Input::Loaded(result) => self.loaded(result, around, op_id, out),
+            Input::Loaded(number, result) => self.loaded(number, result, around, op_id, out),
             Input::Saved(id, saved) => self.saved(id, saved, around, out),
             Input::Tick => self.tick(around, out),
         }
@@ -442,7 +461,7 @@ impl<E: Entity, T: Token> Durable<E, T> {
     pub fn facts(&self) -> Facts {
         let (phase, committed, flight) = match &self.phase {
             Phase::Cold => ("cold", None, None),
-            Phase::Loading => ("loading", None, None),
+            Phase::Loading(_) => ("loading", None, None),
             Phase::Ready(committed) => ("ready", Some(committed), None),
             Phase::Saving { shown, flight } => ("saving", shown.as_ref(), Some(flight)),
             Phase::Resting { .. } => ("resting", None, None),
@@ -469,7 +488,7 @@ impl<E: Entity, T: Token> Durable<E, T> {
         (committed.record.epoch >= around.fence || planted!(ClaimSkipped)).then_some(&committed.record.state)
     }
 
-    fn admit(&mut self, waiting: Waiting<E, T>, around: &Surroundings, out: &mut Vec<Output<E, T>>) {
+    fn admit(&mut self, mut waiting: Waiting<E, T>, around: &Surroundings, out: &mut Vec<Output<E, T>>) {
         if let Phase::Resting { until_ms } = self.phase
             && around.mono_ms < until_ms
         {
@@ -481,13 +500,15 @@ impl<E: Entity, T: Token> Durable<E, T> {
             return reply(waiting.work, Failure::StoreUnavailable(Effect::None), out);
         }
         let oldest_ms = self.waiting.front().map_or(0, |first| around.mono_ms.saturating_sub(first.since_ms));
-        if (self.waiting.len() >= WAITING_MAX || oldest_ms > WAITING_AGE_MAX_MS) && !planted!(QueueUnbounded) {
+        if (self.pending() >= WAITING_MAX || oldest_ms > WAITING_AGE_MAX_MS) && !planted!(QueueUnbounded) {
             let retry_after = Duration::from_secs(1);
             return reply(waiting.work, Failure::Overloaded { retry_after }, out);
         }
         if waiting.deadline_ms != u64::MAX {
             self.tick_by(waiting.deadline_ms, out);
         }
+        waiting.number = self.admitted;
+        self.admitted += 1;
         self.waiting.push_back(waiting);
     }
 
@@ -500,12 +521,13 @@ impl<E: Entity, T: Token> Durable<E, T> {
 
     fn loaded(
         &mut self,
+        number: u128,
         result: Result<Option<Row>, Reason>,
         around: &Surroundings,
         op_id: &mut dyn FnMut() -> u128,
         out: &mut Vec<Output<E, T>>,
     ) {
-        if !matches!(self.phase, Phase::Loading) {
+        if !matches!(self.phase, Phase::Loading(out) if out == number) {
             return; // of a life before a crash or a fence
         }
         self.phase = Phase::Cold;
@@ -563,8 +585,7 @@ impl<E: Entity, T: Token> Durable<E, T> {
                 out.push(Output::Note(Note::Lost));
                 // One version on, it was somebody else's save that took the place: ours can never land. Further on,
                 // ours may lie beneath; only receipts can tell.
-                let certain =
-                    head.is_some_and(|head| head.version == flight.order.expect.next()) || planted!(BeyondNextIsLost);
+                let certain = head.is_some_and(|head| head.version == flight.order.expect.next());
                 self.decide_again(certain, out);
             }
             Saved::Unknown(reason) => {

@@ -34,12 +34,12 @@ pub(in crate::actors) enum Bug {
     MarkerDeletedEarly,
     /// An unknown outcome is settled by reading the row again.
     UnknownSettledByRead,
-    /// A conflict further on than one version is taken as certainly lost.
-    BeyondNextIsLost,
     /// A row below the fence is used without a claim.
     ClaimSkipped,
     /// A row of a newer epoch is loaded as one's own.
     NewerEpochIsMine,
+    /// Who came after the load was sent is told of its absence too.
+    AbsenceKept,
     /// The queue of one actor has no bound.
     QueueUnbounded,
 }

@@ -1,0 +1,157 @@
+//! The actor that is simulated: a tally of numbers and an alarm. Small, so that what an answer tells can be compared with
+//! what the store committed.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::{
+    actors::durable::Entity,
+    codec::record::{Armed, Receipt, Record},
+    domain::{UnixMillis, cart::Context},
+    store::Kind,
+};
+
+/// What a tally is: every number added, in order, and what its alarm did.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Tally {
+    pub(super) ops: Vec<u32>,
+    pub(super) alarm: Option<UnixMillis>,
+    /// How often the alarm rang.
+    pub(super) rings: u32,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Ask {
+    /// Add a number.
+    Add(u32),
+    /// Add a number if the tally's length is even; the refusal tells what was seen.
+    AddIfEven(u32),
+    /// Ring this many milliseconds from now.
+    Arm(u32, u64),
+    /// Panic.
+    Panic,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Happened {
+    Added(u32),
+    Armed(u32, UnixMillis),
+    Rang,
+}
+
+/// The refusal tells a state, which must not vanish.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum No {
+    Absent,
+    Odd(Vec<u32>),
+}
+
+#[derive(Debug)]
+pub(super) struct TallyEntity;
+
+/// What `Panic` panics with: the test's hook keeps quiet about it.
+pub(super) const PLANNED_PANIC: &str = "a panic that the simulation asked for";
+
+impl Entity for TallyEntity {
+    const KIND: Kind = Kind::Cart;
+    const SCHEMA_V: u16 = 1;
+    type State = Tally;
+    type Command = Ask;
+    type Event = Happened;
+    type Refusal = No;
+
+    fn decide(state: Option<&Tally>, command: &Ask, context: &Context) -> Result<Vec<Happened>, No> {
+        match command {
+            Ask::Add(op) => Ok(vec![Happened::Added(*op)]),
+            Ask::AddIfEven(op) => {
+                let state = state.ok_or(No::Absent)?;
+                if state.ops.len() % 2 == 0 { Ok(vec![Happened::Added(*op)]) } else { Err(No::Odd(state.ops.clone())) }
+            }
+            Ask::Arm(_, 0) => Ok(if state.is_some_and(|tally| tally.alarm.is_some_and(|at| at <= context.now)) {
+                vec![Happened::Rang]
+            } else {
+                vec![]
+            }),
+            Ask::Arm(op, after_ms) => Ok(vec![Happened::Armed(*op, context.now.plus_ms(*after_ms))]),
+            Ask::Panic => std::panic::panic_any(PLANNED_PANIC),
+        }
+    }
+
+    fn evolve(state: &mut Option<Tally>, event: &Happened) {
+        let tally = state.get_or_insert_default();
+        match event {
+            Happened::Added(op) => tally.ops.push(*op),
+            Happened::Armed(op, at) => {
+                tally.ops.push(*op);
+                tally.alarm = Some(*at);
+            }
+            Happened::Rang => {
+                tally.alarm = None;
+                tally.rings += 1;
+            }
+        }
+    }
+
+    fn outcome(command: &Ask) -> u32 {
+        match command {
+            Ask::Add(op) | Ask::AddIfEven(op) | Ask::Arm(op, _) => *op,
+            Ask::Panic => 0,
+        }
+    }
+
+    fn absent() -> No {
+        No::Absent
+    }
+
+    fn wake_at(state: &Tally) -> Option<UnixMillis> {
+        state.alarm
+    }
+
+    fn on_wake() -> Ask {
+        Ask::Arm(0, 0)
+    }
+
+    fn ttl_s(_: &Tally) -> Option<u32> {
+        None
+    }
+
+    fn weight_bytes(_: &Tally) -> usize {
+        0
+    }
+
+    fn encode(record: &Record<Arc<Tally>>) -> Result<Bytes, String> {
+        let mut words: Vec<u128> = vec![u128::from(record.epoch), record.op_id];
+        let tally = &record.state;
+        words.push(tally.ops.len() as u128);
+        words.extend(tally.ops.iter().map(|op| u128::from(*op)));
+        words.extend([tally.alarm.map_or(u128::MAX, |at| u128::from(at.0)), u128::from(tally.rings)]);
+        words.push(record.receipts.len() as u128);
+        for receipt in &record.receipts {
+            words.extend([receipt.key, receipt.request, u128::from(receipt.at.0), u128::from(receipt.outcome)]);
+        }
+        let armed = record.armed.map_or([u128::MAX, 0], |armed| [u128::from(armed.due.0), u128::from(armed.version)]);
+        words.extend(armed);
+        Ok(words.into_iter().flat_map(u128::to_le_bytes).collect())
+    }
+
+    fn decode(bytes: &[u8]) -> Result<Record<Tally>, String> {
+        let mut words = bytes.chunks_exact(16).map(|word| u128::from_le_bytes(word.try_into().unwrap_or_default()));
+        let mut next = || words.next().ok_or_else(|| "cut off".to_owned());
+        let (epoch, op_id) = (next()? as u64, next()?);
+        let count = next()?;
+        let ops = (0..count).map(|_| next().map(|op| op as u32)).collect::<Result<_, _>>()?;
+        let alarm = Some(next()?).filter(|at| *at != u128::MAX).map(|at| UnixMillis(at as u64));
+        let rings = next()? as u32;
+        let count = next()?;
+        let receipt = |next: &mut dyn FnMut() -> Result<u128, String>| {
+            let (key, request) = (next()?, next()?);
+            Ok::<_, String>(Receipt { key, request, at: UnixMillis(next()? as u64), outcome: next()? as u32 })
+        };
+        let receipts = (0..count).map(|_| receipt(&mut next)).collect::<Result<_, _>>()?;
+        let (due, version) = (next()?, next()? as u64);
+        let armed = (due != u128::MAX).then_some(Armed { due: UnixMillis(due as u64), version });
+        let state = Tally { ops, alarm, rings };
+        Ok(Record { epoch, op_id, state, receipts, unsent: Vec::new(), effects: Vec::new(), armed })
+    }
+}
