@@ -16,7 +16,7 @@ use std::{
 };
 
 use futures_util::future::BoxFuture;
-use tokio::sync::{OwnedRwLockReadGuard, RwLock, RwLockReadGuard, Semaphore, oneshot};
+use tokio::sync::{RwLock, Semaphore, oneshot};
 
 use self::{
     files::{Directory, Tree},
@@ -40,7 +40,10 @@ const QUEUE_JOBS_MAX: usize = 4096;
 const QUEUE_PLACE_BYTES: usize = 4096;
 /// How long a write waits for a place in the queue: past it, whoever asked has better things to do.
 const QUEUE_WAIT_MAX: Duration = Duration::from_secs(2);
-/// How long a write waits for the writer's answer: a disk that takes longer than this hangs, and the outcome is unknown.
+/// Reads at a time: enough to keep a fast disk busy, and few threads, each of which costs memory.
+const READS_MAX: usize = 16;
+/// How long a read, and a write once queued, waits: a disk that takes longer than this hangs. Such a write's outcome is
+/// unknown.
 const ANSWER_WAIT_MAX: Duration = Duration::from_secs(10);
 
 /// How the store is opened.
@@ -109,6 +112,7 @@ struct Shared {
     health: Mutex<Health>,
     jobs: SyncSender<Message>,
     places: Arc<Semaphore>,
+    reads: Arc<Semaphore>,
 }
 
 impl Embedded {
@@ -136,6 +140,7 @@ impl Embedded {
             health: Mutex::default(),
             jobs,
             places: Arc::new(Semaphore::new(QUEUE_JOBS_MAX)),
+            reads: Arc::new(Semaphore::new(READS_MAX)),
         });
         let writer = Writer::new(directory, shared.clone(), queue);
         let writer = std::thread::Builder::new()
@@ -145,23 +150,27 @@ impl Embedded {
         Ok(Self { shared, writer: Some(writer), dir })
     }
 
-    /// Reads in the caller's own task: a point read is a few microseconds from memory, less than handing it to another
-    /// thread and back, and rare, since actors keep what they read.
-    fn scan<T: Send + 'static>(
+    /// Reads on a thread of its own. A row in the kernel's cache takes 5 µs and the way to the thread and back four times
+    /// that; but a row that is not there takes as long as the disk pleases, and when it hangs, the threads that answer
+    /// health probes must not hang with it. Actors keep what they read, so loads are rare.
+    fn read<T: Send + 'static>(
         &self,
-        scan: impl FnOnce(&Shared, &Tree) -> Result<T, Reason> + Send + 'static,
+        read: impl FnOnce(&Shared, &Tree) -> Result<T, Reason> + Send + 'static,
     ) -> BoxFuture<'static, Result<T, Reason>> {
         let shared = self.shared.clone();
-        Box::pin(async move {
+        let done = async move {
+            let place = shared.reads.clone().acquire_owned().await;
             let tree = shared.tree.clone().read_owned().await;
-            // A page can be megabytes from disk: not on a thread that other tasks need.
-            tokio::task::spawn_blocking(move || {
-                let tree = OwnedRwLockReadGuard::try_map(tree, Option::as_ref).map_err(|_| closed())?;
-                scan(&shared, &tree)
-            })
-            .await
-            .unwrap_or_else(|_| Err(Reason::new("the process is stopping")))
-        })
+            let done = tokio::task::spawn_blocking(move || {
+                let _place = place;
+                let tree = tree.as_ref().ok_or_else(|| {
+                    Reason::new("the database is closed after a failure of the disk; it is being reopened")
+                })?;
+                read(&shared, tree)
+            });
+            done.await.unwrap_or_else(|_| Err(Reason::new("the read did not end")))
+        };
+        Box::pin(async move { tokio::time::timeout(ANSWER_WAIT_MAX, done).await.unwrap_or_else(|_| Err(hangs())) })
     }
 }
 
@@ -181,17 +190,13 @@ impl Drop for Embedded {
     }
 }
 
-fn closed() -> Reason {
-    Reason::new("the database is closed after a failure of the disk; it is being reopened")
+fn hangs() -> Reason {
+    Reason::new("the disk does not answer")
 }
 
 impl Shared {
     fn health(&self) -> std::sync::MutexGuard<'_, Health> {
         self.health.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    async fn tree(&self) -> Result<RwLockReadGuard<'_, Tree>, Reason> {
-        RwLockReadGuard::try_map(self.tree.read().await, Option::as_ref).map_err(|_| closed())
     }
 
     /// Queues work. `Err` = it is certainly not done.
@@ -218,12 +223,12 @@ impl Shared {
     }
 }
 
-/// Waits for the writer's answer. `None` = it may be done, or may still be.
+/// Waits for the writer's answer. `Err` = it may be done, or may still be.
 async fn answer<T>(receiver: oneshot::Receiver<T>) -> Result<T, Reason> {
     match tokio::time::timeout(ANSWER_WAIT_MAX, receiver).await {
         Ok(Ok(answer)) => Ok(answer),
         Ok(Err(_)) => Err(Reason::new("the store's writer stopped")),
-        Err(_) => Err(Reason::new("the disk does not answer")),
+        Err(_) => Err(hangs()),
     }
 }
 
@@ -236,9 +241,7 @@ async fn change_index(shared: Arc<Shared>, changes: writer::IndexChanges) -> Res
 
 impl Store for Embedded {
     fn load(&self, kind: Kind, id: u128, _serial: bool) -> BoxFuture<'static, Result<Option<Row>, Reason>> {
-        let shared = self.shared.clone();
-        Box::pin(async move {
-            let tree = shared.tree().await?;
+        self.read(move |_, tree| {
             let Some(value) = tree.rows.get(layout::row_key(kind, id)).map_err(Reason::of)? else {
                 return Ok(None);
             };
@@ -300,7 +303,7 @@ impl Store for Embedded {
         until: Option<Box<[u8]>>,
         limit: usize,
     ) -> BoxFuture<'static, Result<Vec<IndexEntry>, Reason>> {
-        self.scan(move |_, tree| {
+        self.read(move |_, tree| {
             let range = layout::index_range(&partition, &from, until.as_deref());
             if range.is_empty() {
                 return Ok(Vec::new());
@@ -317,7 +320,7 @@ impl Store for Embedded {
     }
 
     fn scan_rows(&self, kind: Kind, cursor: Option<u128>, limit: usize) -> BoxFuture<'static, Result<RowPage, Reason>> {
-        self.scan(move |shared, tree| {
+        self.read(move |shared, tree| {
             let now = clock::now();
             let range = layout::row_key(kind, cursor.unwrap_or(0))..=layout::row_key(kind, u128::MAX);
             let mut page = RowPage { rows: Vec::new(), next: None };
