@@ -10,7 +10,7 @@
 use std::{
     fs::{self, File, TryLockError},
     io::{self, ErrorKind, Read, Seek, SeekFrom, Write},
-    os::unix::fs::{DirBuilderExt, MetadataExt},
+    os::unix::fs::{DirBuilderExt, FileExt, MetadataExt},
     path::{Path, PathBuf},
 };
 
@@ -68,7 +68,35 @@ impl Directory {
             fs::rename(&new, &db)?;
             sync_dir(&self.options.dir)?;
         }
-        self.open_database(&db)
+        match self.open_database(&db) {
+            Err(damage @ fjall::Error::JournalRecovery(_)) => self.open_without_torn_batch(&db, damage),
+            opened => opened,
+        }
+    }
+
+    /// Opens a database whose journal is damaged, if only its last batch is.
+    ///
+    /// A power cut in the middle of a sync may leave a batch's end on disk and not its middle. fjall drops a batch
+    /// without an end, but takes this one for rot. The last batch is the only one that was ever unsynced, so nobody was
+    /// told of it: without its end it is dropped, and if the damage is elsewhere, its end is put back.
+    fn open_without_torn_batch(&self, db: &Path, damage: fjall::Error) -> Result<Tree, fjall::Error> {
+        let Some(journal) = newest_journal(db)? else { return Err(damage) };
+        let journal = File::options().read(true).write(true).open(journal)?;
+        let bytes = journal.metadata()?.len();
+        let Some((at, last)) = last_byte_written(&journal, bytes)? else { return Err(damage) };
+        journal.set_len(at)?;
+        match self.open_database(db) {
+            Ok(tree) => {
+                tracing::warn!("the last batch was torn when the machine stopped; nobody had been told of it");
+                Ok(tree)
+            }
+            Err(_) => {
+                journal.set_len(bytes)?;
+                journal.write_all_at(&[last], at)?;
+                journal.sync_all()?;
+                Err(damage)
+            }
+        }
     }
 
     fn open_database(&self, path: &Path) -> Result<Tree, fjall::Error> {
@@ -96,8 +124,7 @@ impl Directory {
         fs::create_dir(&copies)?;
         for entry in fs::read_dir(self.database_dir())? {
             let path = entry?.path();
-            let (true, Some(name)) = (path.extension().is_some_and(|extension| extension == "jnl"), path.file_name())
-            else {
+            let (true, Some(name)) = (is_journal(&path), path.file_name()) else {
                 continue;
             };
             copy_synced(&path, &copies.join(name))?;
@@ -176,6 +203,38 @@ fn disk_bytes(dir: &Path) -> io::Result<u64> {
         }
     }
     Ok(bytes)
+}
+
+/// The journal that is appended to: the one with the highest number.
+fn newest_journal(db: &Path) -> io::Result<Option<PathBuf>> {
+    let mut newest = None;
+    for entry in fs::read_dir(db)? {
+        let path = entry?.path();
+        let number = is_journal(&path).then(|| path.file_stem()?.to_str()?.parse::<u64>().ok()).flatten();
+        newest = newest.max(number.map(|number| (number, path)));
+    }
+    Ok(newest.map(|(_, path)| path))
+}
+
+fn is_journal(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension == "jnl")
+}
+
+/// Where the last byte that is not zero stands, and what it is. A journal ends in zeros, a batch does not.
+fn last_byte_written(file: &File, bytes: u64) -> io::Result<Option<(u64, u8)>> {
+    let mut block = vec![0; COPY_BLOCK_BYTES];
+    let mut end = bytes;
+    while end > 0 {
+        let start = end.saturating_sub(COPY_BLOCK_BYTES as u64);
+        // At most a block's length.
+        let block = &mut block[..(end - start) as usize];
+        file.read_exact_at(block, start)?;
+        if let Some(at) = block.iter().rposition(|&byte| byte != 0) {
+            return Ok(Some((start + at as u64, block[at])));
+        }
+        end = start;
+    }
+    Ok(None)
 }
 
 /// Copies bytes, not extents: a shared extent would share the fate of the old pages.

@@ -9,7 +9,7 @@ use trolley::{
 
 use super::{
     child::StoreChild,
-    contract::{open, options, row},
+    contract::{entry, open, options, row},
 };
 use crate::support::{TempDir, until};
 
@@ -68,6 +68,53 @@ async fn what_a_killed_creation_and_a_killed_recovery_leave_does_no_harm() {
     save(&store, 1, row(1, 10)).await;
     drop(store);
     assert_eq!(open(&dir).load(Kind::Cart, 1, true).await.unwrap().map(|row| row.op_id), Some(10));
+}
+
+/// Zeroes a page within the body of a row in the journal, as if it had never reached the disk.
+fn tear(dir: &TempDir, body: &[u8]) {
+    let journal = options(dir).dir.join("db/0.jnl");
+    let mut bytes = std::fs::read(&journal).unwrap();
+    let at = bytes.windows(body.len()).position(|window| window == body).unwrap();
+    bytes[at + 4096..at + 8192].fill(0);
+    std::fs::write(&journal, bytes).unwrap();
+}
+
+#[tokio::test]
+async fn a_batch_torn_by_a_power_cut_is_dropped_whole() {
+    let dir = TempDir::new();
+    let store = open(&dir);
+    save(&store, 1, row(1, 10)).await;
+    let torn = Row { body: Bytes::from_iter((0..20_000).map(|_| clock::random() as u8)), ..row(1, 20) };
+    let mark = vec![entry(b"p", b"torn", b"")];
+    assert_eq!(store.save(Kind::Cart, 2, Expect::Absent, torn.clone(), mark).await, Saved::Applied);
+    drop(store);
+    tear(&dir, &torn.body);
+
+    let store = open(&dir);
+    assert_eq!(store.load(Kind::Cart, 2, true).await, Ok(None));
+    assert_eq!(store.index_scan((*b"p").into(), [].into(), None, 1).await, Ok(vec![]));
+    assert_eq!(store.load(Kind::Cart, 1, true).await.unwrap().map(|row| row.op_id), Some(10));
+    save(&store, 2, row(1, 21)).await;
+    drop(store);
+    assert_eq!(open(&dir).load(Kind::Cart, 2, true).await.unwrap().map(|row| row.op_id), Some(21));
+}
+
+#[tokio::test]
+async fn rot_within_what_was_synced_is_an_error_and_changes_nothing() {
+    let dir = TempDir::new();
+    let store = open(&dir);
+    let rotten = Row { body: Bytes::from_iter((0..20_000).map(|_| clock::random() as u8)), ..row(1, 10) };
+    save(&store, 1, rotten.clone()).await;
+    save(&store, 2, row(1, 20)).await;
+    drop(store);
+    tear(&dir, &rotten.body);
+    let journal = || std::fs::read(options(&dir).dir.join("db/0.jnl")).unwrap();
+    let before = journal();
+    for _ in 0..2 {
+        let error = Embedded::open(options(&dir)).unwrap_err();
+        assert!(matches!(error, OpenError::Database { .. }), "{error:?}");
+        assert!(journal() == before);
+    }
 }
 
 #[tokio::test]
