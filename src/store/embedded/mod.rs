@@ -28,6 +28,7 @@ use super::{
 };
 use crate::telemetry::clock;
 
+mod batch;
 mod files;
 mod layout;
 mod writer;
