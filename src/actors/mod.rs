@@ -18,6 +18,8 @@ mod residents;
 mod shard;
 #[cfg(test)]
 mod sim;
+#[cfg(test)]
+mod tests;
 mod sweep;
 pub mod system;
 

@@ -124,7 +124,8 @@ pub fn parse_product(line: &[u8]) -> Result<Product, String> {
     let mut json = serde_json::Deserializer::from_slice(line);
     let written: Written = serde_path_to_error::deserialize(&mut json).map_err(|error| {
         let path = error.path().to_string();
-        let pointer = if path == "." { String::new() } else { format!("/{}: ", path.replace('.', "/")) };
+        let pointer =
+            if matches!(path.as_str(), "." | "?") { String::new() } else { format!("/{}: ", path.replace('.', "/")) };
         format!("{pointer}{}", error.into_inner())
     })?;
     json.end().map_err(|error| error.to_string())?;

@@ -194,7 +194,7 @@ mod tests {
     }
 
     async fn start(store: &Arc<dyn Store>, name: &str, shards: u16) -> Result<Ownership, Error> {
-        take(store, &identity(name), shards, UnixMillis(1), || rand::random()).await
+        take(store, &identity(name), shards, UnixMillis(1), rand::random).await
     }
 
     #[tokio::test]

@@ -150,7 +150,8 @@ pub(super) fn json<T: DeserializeOwned>(headers: &HeaderMap, bytes: &[u8]) -> Re
     let mut reader = serde_json::Deserializer::from_slice(bytes);
     let value = serde_path_to_error::deserialize(&mut reader).map_err(|error| {
         let path = error.path().to_string();
-        let pointer = if path == "." { String::new() } else { format!("/{}", path.replace('.', "/")) };
+        let pointer =
+            if matches!(path.as_str(), "." | "?") { String::new() } else { format!("/{}", path.replace('.', "/")) };
         Problem::at(Code::InvalidRequest, pointer, error.into_inner().to_string())
     })?;
     reader.end().map_err(|error| Problem::at(Code::InvalidRequest, "", error.to_string()))?;

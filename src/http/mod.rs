@@ -75,7 +75,6 @@ impl std::ops::Deref for App {
 }
 
 /// The public API, with everything around it.
-#[must_use]
 pub fn router(app: App) -> Router {
     let in_flight = Arc::new(Semaphore::new(app.options.in_flight_max));
     let (routes, document) = openapi::routes().split_for_parts();

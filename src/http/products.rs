@@ -63,7 +63,9 @@ fn cursor(sku: &str) -> String {
 fn open_cursor(cursor: &str) -> Result<String, Problem> {
     let wrong = || Problem::at(Code::InvalidRequest, "/cursor", "this is no cursor that was given out");
     let digit = |byte: u8| char::from(byte).to_digit(16);
-    let bytes: Option<Vec<u8>> = (cursor.len() % 2 == 0)
+    let bytes: Option<Vec<u8>> = cursor
+        .len()
+        .is_multiple_of(2)
         .then(|| cursor.as_bytes().chunks(2).map(|pair| Some((digit(pair[0])? << 4 | digit(pair[1])?) as u8)).collect())
         .flatten();
     bytes.and_then(|bytes| String::from_utf8(bytes).ok()).ok_or_else(wrong)

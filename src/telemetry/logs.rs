@@ -75,7 +75,9 @@ pub fn check_level(level: &str) -> Result<(), String> {
 
 fn filter(level: &str) -> Result<EnvFilter, String> {
     let directives = QUIET.iter().copied().chain(std::iter::once(level)).collect::<Vec<_>>().join(",");
-    if level.trim().is_empty() {
+    let is_word = !level.contains(['=', ',']);
+    // A lone word that is no level would silently be taken as a module's name.
+    if is_word && !["off", "error", "warn", "info", "debug", "trace"].contains(&level.trim()) {
         return Err("must be error, warn, info, debug, trace or a filter".to_owned());
     }
     EnvFilter::try_new(directives).map_err(|error| format!("{error}: invalid level or filter"))

@@ -1,6 +1,12 @@
-//! Integration tests: one binary, one module for each room or user's concern.
+//! Integration tests: one binary, one module per room.
 
-// The attribute says nothing new to the compiler; it tells clippy that helpers may unwrap as tests may.
+// The attribute tells the compiler nothing new, and clippy that the helpers of tests may unwrap as tests may.
+#[cfg(test)]
+mod cli;
+#[cfg(test)]
+mod http;
+#[cfg(test)]
+mod process;
 #[cfg(test)]
 mod store;
 #[cfg(test)]

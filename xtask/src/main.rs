@@ -1,2 +1,57 @@
-//! skeleton
-fn main() {}
+//! The developers' one menu: `cargo xtask test | bench | sim`.
+
+mod bench;
+mod run;
+mod test;
+
+use std::process::ExitCode;
+
+const HELP: &str = "cargo xtask COMMAND
+  test [STAGE …]             every check and test, or these: fmt clippy doc deny tests schemathesis
+  sim [--seed N] [--seeds N] [--first N]
+                             replay one seed with its trace, or run many
+  bench [--full]             rates and latencies as ratios in one run; --full adds 1,000,000 stored carts";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let done = match arguments.split_first().map(|(command, rest)| (command.as_str(), rest)) {
+        Some(("test", stages)) => test::run(stages),
+        Some(("sim", options)) => sim(options),
+        Some(("bench", options)) => bench::run(options),
+        Some(("help" | "--help" | "-h", _)) => {
+            println!("{HELP}");
+            Ok(())
+        }
+        _ => {
+            eprintln!("{HELP}");
+            return ExitCode::from(2);
+        }
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(why) => {
+            eprintln!("xtask: {why}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The simulation's tests read what to do from the environment.
+fn sim(options: &[String]) -> Result<(), String> {
+    let mut command = run::cargo(&["test", "--quiet", "--lib"]);
+    let mut test = "actors::sim::ten_thousand_seeds_hold_p1_p2_p3_p9_p10";
+    for pair in options.chunks(2) {
+        let [name, value] = pair else { return Err(HELP.to_owned()) };
+        let variable = match name.as_str() {
+            "--seed" => {
+                test = "actors::sim::replay";
+                "TROLLEY_SIM_SEED"
+            }
+            "--seeds" => "TROLLEY_SIM_SEEDS",
+            "--first" => "TROLLEY_SIM_FIRST",
+            _ => return Err(HELP.to_owned()),
+        };
+        command.env(variable, value);
+    }
+    run::wait(command.args([test, "--", "--exact", "--nocapture"]))
+}

@@ -27,7 +27,7 @@ const BATCH_JOBS_MAX: usize = 1024;
 const BATCH_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Pause between attempts to recover, at first and at most: each copies the journals, up to some 128 MiB.
 const RECOVERY_PAUSE_MIN: Duration = Duration::from_millis(100);
-const RECOVERY_PAUSE_MAX: Duration = Duration::from_secs(5);
+const RECOVERY_PAUSE_MAX: Duration = Duration::from_secs(2);
 /// How long free space once seen is good enough: less than a fast disk needs to fill what is kept free.
 const SPACE_AGE_MAX: Duration = Duration::from_millis(200);
 /// How long a measurement of the disk's use stays good enough.

@@ -8,7 +8,7 @@ use std::{
     collections::HashMap,
     io::{BufRead, BufReader, Write},
     path::Path,
-    process::{ChildStdin, Command, Stdio},
+    process::{Child, ChildStdin, Command, Stdio},
     sync::Arc,
 };
 
@@ -16,10 +16,10 @@ use tokio::sync::mpsc;
 use trolley::store::{Embedded, Expect, Kind, Saved, Store};
 
 use super::contract;
-use crate::support::{PATIENCE, Process, shim::Shim};
+use crate::support::{shim::Shim, wait::PATIENCE};
 
 /// Set in the child alone: the store's directory.
-const DIR_VARIABLE: &str = "TROLLEY_TEST_STORE_CHILD";
+const DIR_VARIABLE: &str = "STORE_CHILD_DIR";
 /// Marks the child's answers among what the test harness prints.
 const ANSWER: &str = "@answer ";
 
@@ -75,8 +75,7 @@ async fn run(store: &Arc<dyn Store>, words: &[&str]) -> String {
 
 /// The parent's end.
 pub(super) struct StoreChild {
-    /// Killed when dropped.
-    process: Process,
+    process: Child,
     input: ChildStdin,
     lines: mpsc::Receiver<String>,
     answers: HashMap<u64, String>,
@@ -95,9 +94,9 @@ impl StoreChild {
         if let Some(shim) = shim {
             shim.preload(&mut command);
         }
-        let mut process = Process::spawn(&mut command);
-        let input = process.child().stdin.take().unwrap();
-        let output = BufReader::new(process.child().stdout.take().unwrap());
+        let mut process = command.spawn().unwrap();
+        let input = process.stdin.take().unwrap();
+        let output = BufReader::new(process.stdout.take().unwrap());
         let (sender, lines) = mpsc::channel(1024);
         std::thread::spawn(move || {
             for line in output.lines().map_while(Result::ok) {
@@ -146,7 +145,14 @@ impl StoreChild {
 
     /// Kills it with no chance to do anything more.
     pub(super) fn kill(mut self) {
-        self.process.child().kill().unwrap();
-        self.process.child().wait().unwrap();
+        self.process.kill().unwrap();
+        self.process.wait().unwrap();
+    }
+}
+
+impl Drop for StoreChild {
+    fn drop(&mut self) {
+        let _ = self.process.kill(); // gone already
+        let _ = self.process.wait();
     }
 }

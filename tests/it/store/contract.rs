@@ -28,7 +28,7 @@ impl Fixture {
     }
 
     fn embedded() -> Self {
-        let dir = TempDir::new();
+        let dir = TempDir::new("store");
         Self { store: Arc::new(open(&dir)), dir: Some(dir) }
     }
 
@@ -53,7 +53,7 @@ pub(super) fn open(dir: &TempDir) -> Embedded {
 }
 
 pub(super) fn options(dir: &TempDir) -> embedded::Options {
-    options_in(&dir.path().join("data"))
+    options_in(&dir.0.join("data"))
 }
 
 pub(super) fn options_in(dir: &Path) -> embedded::Options {

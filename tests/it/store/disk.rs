@@ -11,7 +11,7 @@ use super::{
 use crate::support::{
     TempDir,
     shim::{Shim, Trouble},
-    until,
+    wait::until,
 };
 
 struct Troubled {
@@ -22,7 +22,7 @@ struct Troubled {
 
 impl Troubled {
     async fn start() -> Self {
-        let dir = TempDir::new();
+        let dir = TempDir::new("store");
         let shim = Shim::new(&options(&dir).dir);
         let mut child = StoreChild::start(&options(&dir).dir, Some(&shim)).await;
         assert_eq!(child.run("save 1 0 10").await, "applied");

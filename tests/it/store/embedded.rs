@@ -11,7 +11,7 @@ use super::{
     child::StoreChild,
     contract::{entry, open, options, row},
 };
-use crate::support::{TempDir, until};
+use crate::support::{TempDir, wait::until};
 
 async fn save(store: &Embedded, id: u128, row: Row) {
     assert_eq!(store.save(Kind::Cart, id, Expect::Absent, row, vec![]).await, Saved::Applied);
@@ -19,7 +19,7 @@ async fn save(store: &Embedded, id: u128, row: Row) {
 
 #[tokio::test]
 async fn a_second_process_is_told_that_the_directory_is_taken() {
-    let dir = TempDir::new();
+    let dir = TempDir::new("store");
     let child = StoreChild::start(&options(&dir).dir, None).await;
     let error = Embedded::open(options(&dir)).unwrap_err();
     assert!(matches!(error, OpenError::Locked { .. }), "{error:?}");
@@ -30,7 +30,7 @@ async fn a_second_process_is_told_that_the_directory_is_taken() {
 
 #[tokio::test]
 async fn a_second_store_in_the_same_process_is_told_so_too() {
-    let dir = TempDir::new();
+    let dir = TempDir::new("store");
     let store = open(&dir);
     assert!(matches!(Embedded::open(options(&dir)), Err(OpenError::Locked { .. })));
     drop(store);
@@ -40,7 +40,7 @@ async fn a_second_store_in_the_same_process_is_told_so_too() {
 /// P1, as far as a killed process shows it.
 #[tokio::test]
 async fn what_was_answered_survives_kill_9() {
-    let dir = TempDir::new();
+    let dir = TempDir::new("store");
     let data = options(&dir).dir;
     for round in 0..3_u64 {
         let mut child = StoreChild::start(&data, None).await;
@@ -58,7 +58,7 @@ async fn what_was_answered_survives_kill_9() {
 
 #[tokio::test]
 async fn what_a_killed_creation_and_a_killed_recovery_leave_does_no_harm() {
-    let dir = TempDir::new();
+    let dir = TempDir::new("store");
     let data = options(&dir).dir;
     for left in ["db.new", "journals.new"] {
         std::fs::create_dir_all(data.join(left)).unwrap();
@@ -81,7 +81,7 @@ fn tear(dir: &TempDir, body: &[u8]) {
 
 #[tokio::test]
 async fn a_batch_torn_by_a_power_cut_is_dropped_whole() {
-    let dir = TempDir::new();
+    let dir = TempDir::new("store");
     let store = open(&dir);
     save(&store, 1, row(1, 10)).await;
     let torn = Row { body: Bytes::from_iter((0..20_000).map(|_| clock::random() as u8)), ..row(1, 20) };
@@ -101,7 +101,7 @@ async fn a_batch_torn_by_a_power_cut_is_dropped_whole() {
 
 #[tokio::test]
 async fn rot_within_what_was_synced_is_an_error_and_changes_nothing() {
-    let dir = TempDir::new();
+    let dir = TempDir::new("store");
     let store = open(&dir);
     let rotten = Row { body: Bytes::from_iter((0..20_000).map(|_| clock::random() as u8)), ..row(1, 10) };
     save(&store, 1, rotten.clone()).await;
@@ -119,7 +119,7 @@ async fn rot_within_what_was_synced_is_an_error_and_changes_nothing() {
 
 #[tokio::test]
 async fn a_scan_frees_the_place_of_expired_rows() {
-    let dir = TempDir::new();
+    let dir = TempDir::new("store");
     let expired = Row { updated_at_ms: clock::now().0 - 60_000, ttl_s: Some(1), ..row(1, 10) };
     let rows_on_disk = || {
         let db = Database::builder(options(&dir).dir.join("db")).open().unwrap();
@@ -143,7 +143,7 @@ async fn a_scan_frees_the_place_of_expired_rows() {
 
 #[tokio::test]
 async fn a_disk_with_too_little_room_refuses_writes_until_there_is_more() {
-    let dir = TempDir::new();
+    let dir = TempDir::new("store");
     drop(open(&dir));
     // No disk has as much room as this.
     let store =
@@ -156,7 +156,7 @@ async fn a_disk_with_too_little_room_refuses_writes_until_there_is_more() {
 
 #[tokio::test]
 async fn health_tells_the_bytes_on_disk() {
-    let dir = TempDir::new();
+    let dir = TempDir::new("store");
     let store = open(&dir);
     let empty = store.health().disk_bytes.unwrap();
     let body = Bytes::from_iter((0..256 * 1024).map(|_| clock::random() as u8));

@@ -10,7 +10,7 @@ use trolley::store::{
 };
 
 use super::contract::row;
-use crate::support::until;
+use crate::support::wait::until;
 
 async fn save(store: &Faulty<Memory>) -> Saved {
     store.save(Kind::Cart, 1, Expect::Absent, row(1, 10), vec![]).await

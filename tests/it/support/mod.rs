@@ -1,74 +1,119 @@
-//! What several tests need.
+//! What several tests need. A real server, started as its users do, ended with its guard.
 
 pub(crate) mod shim;
+pub(crate) mod wait;
 
 use std::{
-    future::Future,
+    io::{BufRead, BufReader},
     path::{Path, PathBuf},
-    process::{Child, Command},
-    time::{Duration, Instant},
+    process::{Child, Command, Stdio},
+    thread::JoinHandle,
 };
 
-/// How long anything that must happen may take before a test gives up: far beyond what a loaded machine needs.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
-/// Pause between two looks at something that cannot be awaited, such as a file made by another process.
-const LOOK_EVERY: Duration = Duration::from_millis(2);
+use serde_json::Value;
 
-/// An empty directory, removed with its contents when dropped.
+/// A directory that goes with its guard.
 #[derive(Debug)]
-pub(crate) struct TempDir(PathBuf);
+pub(crate) struct TempDir(pub(crate) PathBuf);
 
 impl TempDir {
-    pub(crate) fn new() -> Self {
-        let path = std::env::temp_dir().join(format!("trolley-it-{:032x}", trolley::telemetry::clock::random()));
+    pub(crate) fn new(name: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("trolley-{name}-{:x}", trolley::telemetry::clock::random()));
         std::fs::create_dir(&path).unwrap();
-        // /tmp may be a link, and the shim compares the paths that the kernel reports.
-        Self(path.canonicalize().unwrap())
-    }
-
-    pub(crate) fn path(&self) -> &Path {
-        &self.0
+        Self(path)
     }
 }
 
 impl Drop for TempDir {
     fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
+        let _ = std::fs::remove_dir_all(&self.0); // left behind, it is in the system's place for such things
     }
 }
 
-/// A process that is killed when dropped.
+/// A running `trolley serve`.
 #[derive(Debug)]
-pub(crate) struct Process(Child);
-
-impl Process {
-    pub(crate) fn spawn(command: &mut Command) -> Self {
-        Self(command.spawn().unwrap())
-    }
-
-    pub(crate) fn child(&mut self) -> &mut Child {
-        &mut self.0
-    }
+pub(crate) struct Server {
+    child: Child,
+    pub(crate) http: String,
+    pub(crate) admin: String,
+    log: Option<JoinHandle<String>>,
 }
 
-impl Drop for Process {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-/// Looks until there is something to see.
-///
-/// # Panics
-/// After [`PATIENCE`].
-pub(crate) async fn until<T, F: Future<Output = Option<T>>>(what: &str, mut look: impl FnMut() -> F) -> T {
-    let began = Instant::now();
-    loop {
-        if let Some(seen) = look().await {
-            return seen;
+pub(crate) fn trolley() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_trolley"));
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("TROLLEY_") {
+            command.env_remove(name);
         }
-        assert!(began.elapsed() < PATIENCE, "waited in vain until {what}");
-        tokio::time::sleep(LOOK_EVERY).await;
+    }
+    command
+}
+
+impl Server {
+    pub(crate) fn start(dir: &Path) -> Self {
+        Self::start_with(dir, |_| {})
+    }
+
+    /// Starts on free ports and waits until it says that it is ready.
+    pub(crate) fn start_with(dir: &Path, adjust: impl FnOnce(&mut Command)) -> Self {
+        let mut command = trolley();
+        command
+            .args(["serve", "--set", "http.listen=127.0.0.1:0", "--set", "admin.listen=127.0.0.1:0"])
+            .args(["--set", "log.format=json", "--set", &format!("store.data_dir={}", dir.display())])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped());
+        adjust(&mut command);
+        let mut child = command.spawn().unwrap();
+        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        let mut log = String::new();
+        let ready = loop {
+            let Some(Ok(line)) = lines.next() else {
+                let _ = child.kill(); // it has ended already
+                let _ = child.wait();
+                panic!("the server did not get ready:\n{log}");
+            };
+            log.push_str(&line);
+            log.push('\n');
+            let line: Value = serde_json::from_str(&line).unwrap_or_default();
+            if line["message"] == "ready" {
+                break line;
+            }
+        };
+        let address = |name: &str| ready[name].as_str().unwrap().to_owned();
+        let (http, admin) = (address("http"), address("admin"));
+        let log = std::thread::spawn(move || {
+            for line in lines.map_while(Result::ok) {
+                log.push_str(&line);
+                log.push('\n');
+            }
+            log
+        });
+        Self { child, http, admin, log: Some(log) }
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// kill -9.
+    pub(crate) fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// SIGTERM, and everything it logged.
+    pub(crate) fn stop(mut self) -> String {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+        assert!(self.child.wait().unwrap().success());
+        self.log.take().unwrap().join().unwrap()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill(); // gone already
+        let _ = self.child.wait();
     }
 }

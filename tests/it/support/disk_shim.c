@@ -1,8 +1,8 @@
 /* Holds back or fails what a process writes and syncs below one directory, at the command of files in another.
  *
  * Preloaded (LD_PRELOAD) into the process under test, so it needs no privileges and works on every file system.
- *   TROLLEY_SHIM_DATA     absolute path; only files below it are touched
- *   TROLLEY_SHIM_CONTROL  the directory of the commands, each an empty file:
+ *   DISK_SHIM_DATA     absolute path; only files below it are touched
+ *   DISK_SHIM_CONTROL  the directory of the commands, each an empty file:
  *     hold   fsync and fdatasync wait until it is gone; each that begins to wait creates the file `held`
  *     fail   fsync and fdatasync answer EIO and sync nothing; each creates the file `failed`
  *     full   writes answer ENOSPC and write nothing; each creates the file `filled`
@@ -20,7 +20,7 @@
 #include <unistd.h>
 
 static void control_path(char *path, size_t size, const char *name) {
-    const char *dir = getenv("TROLLEY_SHIM_CONTROL");
+    const char *dir = getenv("DISK_SHIM_CONTROL");
     snprintf(path, size, "%s/%s", dir ? dir : "/nonexistent", name);
 }
 
@@ -43,7 +43,7 @@ static void report(const char *name) {
 }
 
 static int concerns(int fd) {
-    const char *data = getenv("TROLLEY_SHIM_DATA");
+    const char *data = getenv("DISK_SHIM_DATA");
     char link[64], path[4096];
     if (!data) return 0;
     snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
