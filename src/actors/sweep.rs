@@ -57,6 +57,11 @@ pub(super) async fn run(store: Arc<dyn Store>, places: Arc<[Place]>, shards: u16
             }
             tokio::time::sleep(PAUSE).await;
         }
+        let mut cursor = None;
+        while let Ok(Some(next)) = store.purge_expired(Kind::Cart, cursor, PAGE).await {
+            cursor = Some(next);
+            tokio::time::sleep(PAUSE).await;
+        }
     }
 }
 

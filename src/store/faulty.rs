@@ -144,15 +144,6 @@ impl<S: Store + Clone> Store for Faulty<S> {
         self.inner.scan_rows(kind, cursor, limit)
     }
 
-    fn purge_expired(
-        &self,
-        kind: Kind,
-        cursor: Option<u128>,
-        limit: usize,
-    ) -> BoxFuture<'static, Result<Option<u128>, Reason>> {
-        self.inner.purge_expired(kind, cursor, limit)
-    }
-
     fn health(&self) -> Health {
         self.inner.health()
     }

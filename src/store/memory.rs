@@ -7,21 +7,24 @@ use std::{
 
 use futures_util::future::{BoxFuture, FutureExt, ready};
 
-use super::{Expect, Health, IndexEntry, Kind, Reason, Row, RowPage, SCAN_MAX, Saved, Store, check_entries, check_row};
+use super::{
+    Expect, Health, IndexEntry, Kind, Reason, Row, RowPage, SCAN_BYTES_MAX, SCAN_MAX, Saved, Store, check_entries,
+    check_row,
+};
 use crate::telemetry::clock;
 
 /// The store as a model. Clones share one state, so that a "restart" keeps what was saved.
 #[derive(Clone, Debug, Default)]
 pub struct Memory(Arc<Mutex<Tables>>);
 
+/// Where an index entry stands.
+type PartitionAndKey = (Box<[u8]>, Box<[u8]>);
+
 #[derive(Debug, Default)]
 struct Tables {
     rows: BTreeMap<(Kind, u128), Row>,
-    /// By partition and key.
-    index: BTreeMap<EntryName, Box<[u8]>>,
+    index: BTreeMap<PartitionAndKey, Box<[u8]>>,
 }
-
-type EntryName = (Box<[u8]>, Box<[u8]>);
 
 impl Memory {
     fn tables(&self) -> MutexGuard<'_, Tables> {
@@ -110,28 +113,19 @@ impl Store for Memory {
 
     fn scan_rows(&self, kind: Kind, cursor: Option<u128>, limit: usize) -> BoxFuture<'static, Result<RowPage, Reason>> {
         let limit = limit.clamp(1, SCAN_MAX);
-        let tables = self.tables();
         let now = clock::now();
-        let mut rows: Vec<_> = tables
-            .rows
-            .range((kind, cursor.unwrap_or(0))..=(kind, u128::MAX))
-            .filter(|(_, row)| !row.is_expired(now))
-            .take(limit + 1)
-            .map(|((_, id), row)| (*id, row.clone()))
-            .collect();
-        let next = (rows.len() > limit).then(|| rows.pop().map(|(id, _)| id)).flatten();
+        let mut tables = self.tables();
+        tables.rows.retain(|_, row| !row.is_expired(now));
+        let (mut rows, mut next, mut bytes) = (Vec::new(), None, 0);
+        for (&(_, id), row) in tables.rows.range((kind, cursor.unwrap_or(0))..=(kind, u128::MAX)) {
+            if rows.len() == limit || bytes >= SCAN_BYTES_MAX {
+                next = Some(id);
+                break;
+            }
+            bytes += row.body.len();
+            rows.push((id, row.clone()));
+        }
         ready(Ok(RowPage { rows, next })).boxed()
-    }
-
-    fn purge_expired(
-        &self,
-        kind: Kind,
-        _cursor: Option<u128>,
-        _limit: usize,
-    ) -> BoxFuture<'static, Result<Option<u128>, Reason>> {
-        let now = clock::now();
-        self.tables().rows.retain(|(of, _), row| *of != kind || !row.is_expired(now));
-        ready(Ok(None)).boxed()
     }
 
     fn health(&self) -> Health {

@@ -28,6 +28,8 @@ pub const INDEX_KEY_BYTES_MAX: usize = 128;
 pub const ROW_BYTES_MAX: usize = 256 * 1024;
 /// Most entries or rows that one scan returns: bounds the memory of an answer.
 pub const SCAN_MAX: usize = 1000;
+/// Bytes of rows at which a page of rows ends: a thousand rows of the largest size would be 250 MiB.
+pub const SCAN_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 /// Which table a row is in. The numbers are persistent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -148,7 +150,8 @@ pub enum Saved {
     Lost(Option<Head>),
     /// It may have been applied, or may still be.
     Unknown(Reason),
-    /// Certainly not applied, now or later: the store does not take writes at present.
+    /// Certainly not applied by this attempt, now or later: the store does not take writes at present, or the save
+    /// breaks a bound. It settles nothing about an earlier attempt that ended [`Unknown`](Self::Unknown).
     Refused(Reason),
 }
 
@@ -162,6 +165,11 @@ impl Reason {
     pub fn new(text: impl Into<Arc<str>>) -> Self {
         Self(text.into())
     }
+
+    /// What an error says.
+    fn of(error: impl fmt::Display) -> Self {
+        Self::new(error.to_string())
+    }
 }
 
 /// An entry of the index: superfluous ones are harmless, readers filter.
@@ -171,7 +179,7 @@ pub struct IndexEntry {
     pub partition: Box<[u8]>,
     /// Unique within the partition.
     pub key: Box<[u8]>,
-    /// At most [`INDEX_VALUE_BYTES_MAX`]… larger things go into several entries.
+    /// At most [`INDEX_VALUE_BYTES_MAX`]: larger things go into several entries.
     pub value: Box<[u8]>,
 }
 
@@ -180,7 +188,8 @@ pub struct IndexEntry {
 pub struct RowPage {
     /// Ids and rows.
     pub rows: Vec<(u128, Row)>,
-    /// Where the next page starts; `None` = this was the last.
+    /// Where the next page starts; `None` = this was the last. A page may hold fewer rows than asked for, even none,
+    /// and not be the last.
     pub next: Option<u128>,
 }
 
@@ -222,19 +231,10 @@ pub trait Store: Send + Sync + fmt::Debug + 'static {
         limit: usize,
     ) -> BoxFuture<'static, Result<Vec<IndexEntry>, Reason>>;
 
-    /// A page of all rows of a kind from `cursor` on (`None` = the start); for sweeps, copies and erasure only.
+    /// A page of all rows of a kind from `cursor` on (`None` = the start), at most `limit` (itself at most
+    /// [`SCAN_MAX`]); for sweeps, copies and erasure only. A store that does not itself forget expired rows deletes
+    /// those that the scan passes, so the daily sweep is its purge too.
     fn scan_rows(&self, kind: Kind, cursor: Option<u128>, limit: usize) -> BoxFuture<'static, Result<RowPage, Reason>>;
-
-    /// Deletes rows past their time among a page of a kind's rows from `cursor` on; returns where the next page starts.
-    /// For the daily sweep. A store that forgets by itself does nothing.
-    fn purge_expired(
-        &self,
-        _kind: Kind,
-        _cursor: Option<u128>,
-        _limit: usize,
-    ) -> BoxFuture<'static, Result<Option<u128>, Reason>> {
-        Box::pin(std::future::ready(Ok(None)))
-    }
 
     /// What the store says of itself; cheap, for probes and metrics.
     fn health(&self) -> Health;

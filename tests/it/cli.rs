@@ -67,7 +67,7 @@ fn a_catalogue_is_checked_by_lines_and_imported_once() {
     let server = Server::start(&dir.0.join("data"));
     let (code, _, said) = run(&import);
     assert_eq!(code, Some(1));
-    assert!(said.contains("in use by another process") && said.contains("PUT /admin/products"), "{said}");
+    assert!(said.contains("open: stop it") && said.contains("PUT /admin/products"), "{said}");
     drop(server);
 }
 
@@ -115,7 +115,7 @@ fn two_nodes_cannot_have_one_directory() {
     let output = trolley().args(["serve", "--set", &data]).args(free).output().unwrap();
     let said = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(1));
-    assert!(said.contains("is in use by another process: stop that one"), "{said}");
+    assert!(said.contains("open: stop it, or give this one a directory"), "{said}");
 }
 
 /// The README's tour is run as it is written.

@@ -1,103 +1,180 @@
-//! How rows and entries lie in fjall. Persistent: a change is a migration.
+//! The bytes of the embedded store, persistent: keys and values of its two keyspaces, `rows` and `index`.
 //!
-//! ```text
-//! rows   key    kind u8 · id u128
-//!        value  version u64 · epoch u64 · op_id u128 · schema_v u16 · updated_at_ms u64 · ttl_s u32 (0 = none) · body
-//! index  key    length of partition u8 · partition · key
-//!        value  as given
-//! ```
-//! Numbers are big-endian, so that keys sort as their numbers do.
+//! | keyspace | key | value |
+//! |---|---|---|
+//! | `rows` | kind (1), id (16) | format (1) = 1, version (8), epoch (8), op_id (16), schema_v (2), updated_at_ms (8), has ttl (1), ttl_s (4), body |
+//! | `index` | length of partition (1), partition, key | value |
+//!
+//! Numbers are big-endian, so that byte order is number order and a range of keys is a page. One keyspace for all
+//! kinds of row rather than one each: a keyspace costs a write buffer and files of its own, and a kind is a range.
+
+use std::ops::Range;
 
 use bytes::Bytes;
 
-use crate::store::{Kind, Row};
+use crate::store::{INDEX_KEY_BYTES_MAX, Kind, Row};
 
-/// Bytes before a row's body.
-const ROW_HEADER: usize = 8 + 8 + 16 + 2 + 8 + 4;
+/// First byte of a row's value.
+const FORMAT: u8 = 1;
+/// Bytes before the body.
+pub(super) const HEADER_BYTES: usize = 48;
+/// Bytes of a row's key.
+pub(super) const ROW_KEY_BYTES: usize = 17;
 
-pub(super) fn row_key(kind: Kind, id: u128) -> [u8; 17] {
-    let mut key = [0; 17];
+/// A stored value that this release cannot read.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("a stored row is not of a format that this release reads: check that no newer release wrote this directory")]
+pub(super) struct Unreadable;
+
+/// Key of a row.
+pub(super) fn row_key(kind: Kind, id: u128) -> [u8; ROW_KEY_BYTES] {
+    let mut key = [0; ROW_KEY_BYTES];
     key[0] = kind as u8;
     key[1..].copy_from_slice(&id.to_be_bytes());
     key
 }
 
-pub(super) fn read_row_key(key: &[u8]) -> Option<u128> {
-    let (_kind, id) = key.split_first()?;
-    Some(u128::from_be_bytes(id.try_into().ok()?))
+/// The id in a row's key.
+pub(super) fn row_id(key: &[u8]) -> Result<u128, Unreadable> {
+    let id = key.get(1..).and_then(|id| id.try_into().ok()).ok_or(Unreadable)?;
+    Ok(u128::from_be_bytes(id))
 }
 
-pub(super) fn write_row(row: &Row) -> Vec<u8> {
-    let mut value = Vec::with_capacity(ROW_HEADER + row.body.len());
+/// Value of a row.
+pub(super) fn encode_row(row: &Row) -> Vec<u8> {
+    let mut value = Vec::with_capacity(HEADER_BYTES + row.body.len());
+    value.push(FORMAT);
     value.extend_from_slice(&row.version.to_be_bytes());
     value.extend_from_slice(&row.epoch.to_be_bytes());
     value.extend_from_slice(&row.op_id.to_be_bytes());
     value.extend_from_slice(&row.schema_v.to_be_bytes());
     value.extend_from_slice(&row.updated_at_ms.to_be_bytes());
+    value.push(u8::from(row.ttl_s.is_some()));
     value.extend_from_slice(&row.ttl_s.unwrap_or(0).to_be_bytes());
     value.extend_from_slice(&row.body);
     value
 }
 
-pub(super) fn read_row(value: &[u8]) -> Option<Row> {
-    let (version, rest) = value.split_first_chunk()?;
-    let (epoch, rest) = rest.split_first_chunk()?;
-    let (op_id, rest) = rest.split_first_chunk()?;
-    let (schema_v, rest) = rest.split_first_chunk()?;
-    let (updated_at_ms, rest) = rest.split_first_chunk()?;
-    let (ttl_s, body) = rest.split_first_chunk()?;
-    Some(Row {
-        version: u64::from_be_bytes(*version),
-        epoch: u64::from_be_bytes(*epoch),
-        op_id: u128::from_be_bytes(*op_id),
-        schema_v: u16::from_be_bytes(*schema_v),
-        updated_at_ms: u64::from_be_bytes(*updated_at_ms),
-        ttl_s: Some(u32::from_be_bytes(*ttl_s)).filter(|ttl_s| *ttl_s > 0),
-        body: Bytes::copy_from_slice(body),
-    })
+/// The row in a value, its body left out: what the writer compares.
+pub(super) fn decode_header(value: &[u8]) -> Result<Row, Unreadable> {
+    let mut rest = value;
+    let [format] = take(&mut rest)?;
+    let version = u64::from_be_bytes(take(&mut rest)?);
+    let epoch = u64::from_be_bytes(take(&mut rest)?);
+    let op_id = u128::from_be_bytes(take(&mut rest)?);
+    let schema_v = u16::from_be_bytes(take(&mut rest)?);
+    let updated_at_ms = u64::from_be_bytes(take(&mut rest)?);
+    let [has_ttl] = take(&mut rest)?;
+    let ttl_s = u32::from_be_bytes(take(&mut rest)?);
+    let ttl_s = match (format, has_ttl) {
+        (FORMAT, 0) => None,
+        (FORMAT, 1) => Some(ttl_s),
+        _ => return Err(Unreadable),
+    };
+    Ok(Row { version, epoch, op_id, schema_v, updated_at_ms, ttl_s, body: Bytes::new() })
 }
 
-/// Partitions are at most 128 bytes long, so their length fits.
+/// The row in a value.
+pub(super) fn decode_row(value: &[u8]) -> Result<Row, Unreadable> {
+    let header = decode_header(value)?;
+    Ok(Row { body: Bytes::copy_from_slice(&value[HEADER_BYTES..]), ..header })
+}
+
+fn take<const N: usize>(rest: &mut &[u8]) -> Result<[u8; N], Unreadable> {
+    let (head, tail) = rest.split_first_chunk().ok_or(Unreadable)?;
+    *rest = tail;
+    Ok(*head)
+}
+
+/// Key of an index entry. The length comes first, so that no partition is a prefix of another.
 pub(super) fn index_key(partition: &[u8], key: &[u8]) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(1 + partition.len() + key.len());
-    bytes.push(partition.len() as u8);
+    // Callers have checked the bound, which is below 256.
+    bytes.push(u8::try_from(partition.len()).unwrap_or(u8::MAX));
     bytes.extend_from_slice(partition);
     bytes.extend_from_slice(key);
     bytes
 }
 
-/// The first key after every key of a partition: keys are at most 128 bytes long, and none is 129 times 255.
-pub(super) fn partition_end(partition: &[u8]) -> Vec<u8> {
-    index_key(partition, &[0xff; 129])
+/// Keys of the entries of `partition` with `from <= key < until`.
+pub(super) fn index_range(partition: &[u8], from: &[u8], until: Option<&[u8]>) -> Range<Vec<u8>> {
+    // No key is as long as this one, so every key of the partition lies below it.
+    const PAST_EVERY_KEY: [u8; INDEX_KEY_BYTES_MAX + 1] = [u8::MAX; INDEX_KEY_BYTES_MAX + 1];
+    index_key(partition, from)..index_key(partition, until.unwrap_or(&PAST_EVERY_KEY))
 }
 
-pub(super) fn read_index_key(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
-    let (len, rest) = bytes.split_first()?;
-    rest.split_at_checked(usize::from(*len))
+/// The entry's own key within the stored key.
+pub(super) fn entry_key(partition: &[u8], key: &[u8]) -> Box<[u8]> {
+    key.get(1 + partition.len()..).unwrap_or_default().into()
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
-    #[test]
-    fn rows_and_keys_read_back() {
-        for ttl_s in [None, Some(9)] {
-            let body = Bytes::from_static(b"body");
-            let row = Row { version: 1, epoch: 2, op_id: 3, schema_v: 4, updated_at_ms: 5, ttl_s, body };
-            assert_eq!(read_row(&write_row(&row)), Some(row));
+    fn row() -> Row {
+        Row {
+            version: 2,
+            epoch: 3,
+            op_id: 4,
+            schema_v: 5,
+            updated_at_ms: 6,
+            ttl_s: Some(7),
+            body: Bytes::from_static(b"body"),
         }
-        assert_eq!(read_row(&[0; ROW_HEADER - 1]), None);
-        assert_eq!(read_row_key(&row_key(Kind::Cart, 7)), Some(7));
-        assert_eq!(read_index_key(&index_key(b"p", b"key")), Some((&b"p"[..], &b"key"[..])));
-        assert_eq!(read_index_key(&[5, 1]), None);
+    }
+
+    /// Golden: these bytes are on users' disks.
+    #[test]
+    fn the_bytes_of_a_row_do_not_change() {
+        let mut golden = vec![1];
+        golden.extend_from_slice(&[0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 3]);
+        golden.extend_from_slice(&[0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 4]);
+        golden.extend_from_slice(&[0, 5, 0, 0, 0, 0, 0, 0, 0, 6, 1, 0, 0, 0, 7]);
+        golden.extend_from_slice(b"body");
+        assert_eq!(encode_row(&row()), golden);
+        assert_eq!(row_key(Kind::Member, 258), [2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 2]);
+        assert_eq!(index_key(b"ab", b"cd"), [2, b'a', b'b', b'c', b'd']);
     }
 
     #[test]
-    fn keys_sort_as_their_numbers_do_and_partitions_do_not_run_into_each_other() {
-        assert!(row_key(Kind::Cart, u128::MAX) < row_key(Kind::Member, 0));
-        assert!(row_key(Kind::Cart, 255) < row_key(Kind::Cart, 256));
-        assert!(index_key(b"p", &[0xff; 128]) < partition_end(b"p"));
-        assert!(!(index_key(b"p", b"")..partition_end(b"p")).contains(&index_key(b"pp", b"")));
+    fn a_short_value_and_an_unknown_format_are_errors() {
+        let value = encode_row(&row());
+        for cut in 0..HEADER_BYTES {
+            assert_eq!(decode_row(&value[..cut]), Err(Unreadable));
+        }
+        let mut newer = value;
+        newer[0] = 2;
+        assert_eq!(decode_row(&newer), Err(Unreadable));
+    }
+
+    #[test]
+    fn a_partition_does_not_reach_into_one_that_it_begins() {
+        let range = index_range(b"a", b"", None);
+        assert!(range.contains(&index_key(b"a", &[u8::MAX; INDEX_KEY_BYTES_MAX])));
+        assert!(range.contains(&index_key(b"a", b"")));
+        assert!(!range.contains(&index_key(b"aa", b"")));
+        assert!(!range.contains(&index_key(b"b", b"")));
+        assert!(!range.contains(&index_key(b"", b"a")));
+    }
+
+    proptest! {
+        #[test]
+        fn rows_come_back_as_they_were(
+            version: u64, epoch: u64, op_id: u128, schema_v: u16, updated_at_ms: u64, ttl_s: Option<u32>, body: Vec<u8>,
+            id: u128,
+        ) {
+            let row = Row { version, epoch, op_id, schema_v, updated_at_ms, ttl_s, body: body.into() };
+            prop_assert_eq!(decode_row(&encode_row(&row)), Ok(row));
+            prop_assert_eq!(row_id(&row_key(Kind::Cart, id)), Ok(id));
+        }
+
+        #[test]
+        fn keys_sort_as_ids_do(one: u128, other: u128) {
+            prop_assert_eq!(row_key(Kind::Cart, one).cmp(&row_key(Kind::Cart, other)), one.cmp(&other));
+            prop_assert!(row_key(Kind::Cart, one) < row_key(Kind::Member, other));
+        }
     }
 }

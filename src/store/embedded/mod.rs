@@ -1,230 +1,254 @@
-//! The store in one directory of this machine, on fjall: for one node, and for development.
+//! The store of a single machine: fjall, with one thread that writes.
 //!
-//! ```text
-//! save, put, delete ──► bounded queue ──► one writer thread ──► one batch, one fdatasync ──► answers
-//! load, scan ─────────► blocking pool ──► fjall
-//! ```
-//!
-//! **When the disk fails or is full**, writes are refused and reads go on. fjall takes no more writes once one of its
-//! writes failed, and rightly so: what the page cache shows after a failed sync need not be on the disk. The writer
-//! then waits until a probe file can be written and synced, opens the directory anew and rewrites what the journal held
-//! into fresh, synced tables before it takes writes again; a save whose outcome was unknown is settled when it is sent
-//! again.
-
-mod layout;
-mod writer;
+//! Saves queue for the writer, which takes all that wait, checks their versions, and commits them as one synced batch
+//! (`writer`). Reads go to the database directly. A disk that fails or is full makes the store refuse writes
+//! until the database has been reopened; reads go on.
 
 use std::{
-    path::{Path, PathBuf},
+    fmt,
+    path::PathBuf,
     sync::{
-        Arc, RwLock,
-        atomic::{AtomicU64, Ordering},
+        Arc, Mutex, PoisonError,
+        mpsc::{SyncSender, sync_channel},
     },
+    thread::JoinHandle,
     time::Duration,
 };
 
-use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
-use futures_util::future::{BoxFuture, FutureExt};
-use tokio::sync::{mpsc, oneshot};
+use futures_util::future::BoxFuture;
+use tokio::sync::{RwLock, Semaphore, oneshot};
 
-use self::writer::{Job, Writer};
-use super::{Expect, Health, IndexEntry, Kind, Reason, Row, RowPage, SCAN_MAX, Saved, Store, check_entries, check_row};
+use self::{
+    files::{Directory, Tree},
+    writer::{Job, Message, Work, Writer},
+};
+use super::{
+    Expect, Health, IndexEntry, Kind, Reason, Row, RowPage, SCAN_BYTES_MAX, SCAN_MAX, Saved, Store, check_entries,
+    check_row,
+};
 use crate::telemetry::clock;
 
-/// Writes that wait for the writer: two batches, so that the next one is full when the present one is synced.
-const QUEUE_MAX: usize = 2048;
-/// How long a write waits for a place in the queue: longer than any healthy sync, shorter than a client's patience.
-const QUEUE_PATIENCE: Duration = Duration::from_secs(2);
+mod batch;
+mod files;
+mod layout;
+mod writer;
 
-/// How the embedded store uses the machine.
+/// Jobs that may wait for the writer, the batch that it works on included: four full batches, less than a second's
+/// work on a slow disk.
+const QUEUE_JOBS_MAX: usize = 4096;
+/// Bytes of the queue that one job of ordinary size takes; larger jobs take several jobs' places, so the queue is also
+/// bounded at 16 MiB.
+const QUEUE_PLACE_BYTES: usize = 4096;
+/// How long a write waits for a place in the queue: past it, whoever asked has better things to do.
+const QUEUE_WAIT_MAX: Duration = Duration::from_secs(2);
+/// Reads at a time: enough to keep a fast disk busy, and few threads, each of which costs memory.
+const READS_MAX: usize = 16;
+/// How long a read, and a write once queued, waits: a disk that takes longer than this hangs. Such a write's outcome is
+/// unknown.
+const ANSWER_WAIT_MAX: Duration = Duration::from_secs(10);
+
+/// How the store is opened.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// The directory; made when absent. One process at a time.
+    /// The data directory; created when absent.
     pub dir: PathBuf,
-    /// Blocks of tables kept in memory, in bytes.
+    /// Bytes of table blocks kept in memory. Rows are read once and then live in their actors, so the kernel's own
+    /// cache is enough; this one spares the checks of blocks read again.
     pub cache_bytes: u64,
-    /// Fresh writes kept in memory before they become a table, in bytes. Small: a restart replays them.
-    pub memtable_bytes: u64,
-    /// Free bytes on the disk below which writes are refused, so that fjall itself never meets a full disk.
+    /// Free bytes on the disk below which writes are refused: a refusal is certain, a write into a full disk is not.
     pub free_bytes_min: u64,
 }
 
 impl Options {
-    /// The defaults, in this directory: about 24 MiB of memory in all.
+    /// The defaults for a directory: a few tens of MiB of memory in all.
     #[must_use]
     pub fn new(dir: impl Into<PathBuf>) -> Self {
-        Self {
-            dir: dir.into(),
-            cache_bytes: 8 * 1024 * 1024,
-            memtable_bytes: 8 * 1024 * 1024,
-            free_bytes_min: 64 * 1024 * 1024,
-        }
+        Self { dir: dir.into(), cache_bytes: 8 * 1024 * 1024, free_bytes_min: 64 * 1024 * 1024 }
     }
 }
 
-/// Why a directory could not be opened.
+/// Why the store could not be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    /// Another process has it open.
-    #[error("{dir} is in use by another process: stop that one, or give this one its own store.data_dir")]
+    /// Another process has the directory open.
+    #[error(
+        "another process has the data directory {} open: stop it, or give this one a directory of its own", dir.display()
+    )]
     Locked {
         /// The directory.
-        dir: String,
+        dir: PathBuf,
     },
-    /// It cannot be made or read.
-    #[error("{dir} cannot be opened: {why}")]
-    Failed {
+    /// The file system refused.
+    #[error("cannot use the data directory {}: check that it is writable and its disk has room", dir.display())]
+    Io {
         /// The directory.
-        dir: String,
-        /// What went wrong.
-        why: String,
+        dir: PathBuf,
+        /// What it said.
+        source: std::io::Error,
+    },
+    /// The database in the directory cannot be opened.
+    #[error(
+        "cannot open the database in {}: check that it has room and that no newer release wrote it, \
+         else restore a backup", dir.display()
+    )]
+    Database {
+        /// The directory.
+        dir: PathBuf,
+        /// What the database said.
+        source: Box<dyn std::error::Error + Send + Sync>,
     },
 }
 
-/// The store in one directory. Clones share it; the directory is given back when the last one is dropped.
-#[derive(Clone)]
+/// A store in a directory of this machine. Dropping it waits until the last batch is written and the directory is free.
 pub struct Embedded {
     shared: Arc<Shared>,
-    queue: mpsc::Sender<Job>,
+    writer: Option<JoinHandle<()>>,
+    dir: PathBuf,
 }
 
-impl std::fmt::Debug for Embedded {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Embedded").field("dir", &self.shared.options.dir).finish_non_exhaustive()
-    }
-}
-
-/// What readers and the writer share.
+/// What callers and the writer share.
 struct Shared {
-    options: Options,
-    /// `None` while the directory is opened anew.
-    tables: RwLock<Option<Tables>>,
-    /// Why writes are refused; `None` = they are taken.
-    refusing: RwLock<Option<Reason>>,
-    disk_bytes: AtomicU64,
-}
-
-#[derive(Clone)]
-struct Tables {
-    database: Database,
-    rows: Keyspace,
-    index: Keyspace,
+    /// `None` while the writer reopens the database; readers wait for the lock meanwhile.
+    tree: Arc<RwLock<Option<Tree>>>,
+    health: Mutex<Health>,
+    jobs: SyncSender<Message>,
+    places: Arc<Semaphore>,
+    reads: Arc<Semaphore>,
 }
 
 impl Embedded {
-    /// Opens the directory.
+    /// Opens or creates the store in a directory. Blocks for as long as that takes.
     ///
     /// # Errors
-    /// [`OpenError`], which says what to do.
+    /// When another process has the directory open, or the directory or the database in it cannot be used.
     pub fn open(options: Options) -> Result<Self, OpenError> {
-        let tables = Tables::open(&options)?;
-        let shared = Arc::new(Shared {
-            disk_bytes: AtomicU64::new(tables.database.disk_space().unwrap_or(0)),
-            options,
-            tables: RwLock::new(Some(tables)),
-            refusing: RwLock::new(None),
-        });
-        let (queue, jobs) = mpsc::channel(QUEUE_MAX);
-        let writer = Writer::new(Arc::clone(&shared), jobs);
-        std::thread::Builder::new()
-            .name("store-writer".into())
-            .spawn(move || writer.run())
-            .map_err(|error| OpenError::Failed { dir: shared.dir(), why: error.to_string() })?;
-        Ok(Self { shared, queue })
-    }
-
-    async fn write<T>(&self, job: impl FnOnce(oneshot::Sender<T>) -> Job, refused: impl FnOnce(Reason) -> T) -> T {
-        if let Some(reason) = self.shared.refusing() {
-            return refused(reason);
+        let dir = options.dir.clone();
+        let io_failed = |source| OpenError::Io { dir: dir.clone(), source };
+        let directory = Directory::lock(options)?;
+        // The process before may have died after a failed sync.
+        if directory.has_database().map_err(io_failed)? {
+            directory.copy_journals().and_then(|()| directory.adopt_journals()).map_err(io_failed)?;
         }
-        let Ok(Ok(place)) = tokio::time::timeout(QUEUE_PATIENCE, self.queue.reserve()).await else {
-            return refused(Reason::new("the store's queue of writes is full"));
-        };
-        let (reply, answer) = oneshot::channel();
-        place.send(job(reply));
-        // The writer answers every job, even one that it refuses; only its end drops the reply, before the job's turn.
-        answer.await.unwrap_or_else(|_| refused(Reason::new("the store is closed")))
+        let tree = directory.open().map_err(|source| match source {
+            fjall::Error::Io(source) => io_failed(source),
+            fjall::Error::Locked => OpenError::Locked { dir: dir.clone() },
+            other => OpenError::Database { dir: dir.clone(), source: Box::new(other) },
+        })?;
+        // One slot more than there are places: the message to stop always fits.
+        let (jobs, queue) = sync_channel(QUEUE_JOBS_MAX + 1);
+        let shared = Arc::new(Shared {
+            tree: Arc::new(RwLock::new(Some(tree))),
+            health: Mutex::default(),
+            jobs,
+            places: Arc::new(Semaphore::new(QUEUE_JOBS_MAX)),
+            reads: Arc::new(Semaphore::new(READS_MAX)),
+        });
+        let writer = Writer::new(directory, shared.clone(), queue);
+        let writer = std::thread::Builder::new()
+            .name("store-writer".to_owned())
+            .spawn(move || writer.run())
+            .map_err(io_failed)?;
+        Ok(Self { shared, writer: Some(writer), dir })
     }
 
-    async fn read<T: Send + 'static>(
+    /// Reads on a thread of its own. A row in the kernel's cache takes 5 µs and the way to the thread and back four times
+    /// that; but a row that is not there takes as long as the disk pleases, and when it hangs, the threads that answer
+    /// health probes must not hang with it. Actors keep what they read, so loads are rare.
+    fn read<T: Send + 'static>(
         &self,
-        read: impl FnOnce(&Tables) -> Result<T, fjall::Error> + Send + 'static,
-    ) -> Result<T, Reason> {
-        let shared = Arc::clone(&self.shared);
-        // A row that is not in memory is a disk read: never on a thread that serves others.
-        let done = tokio::task::spawn_blocking(move || {
-            let tables = shared.tables().ok_or_else(|| Reason::new("the store is being opened anew"))?;
-            read(&tables).map_err(|error| Reason::new(format!("reading failed: {error}")))
-        });
-        done.await.unwrap_or_else(|error| Err(Reason::new(format!("reading failed: {error}"))))
+        read: impl FnOnce(&Shared, &Tree) -> Result<T, Reason> + Send + 'static,
+    ) -> BoxFuture<'static, Result<T, Reason>> {
+        let shared = self.shared.clone();
+        let done = async move {
+            let place = shared.reads.clone().acquire_owned().await;
+            let tree = shared.tree.clone().read_owned().await;
+            let done = tokio::task::spawn_blocking(move || {
+                let _place = place;
+                let tree = tree.as_ref().ok_or_else(|| {
+                    Reason::new("the database is closed after a failure of the disk; it is being reopened")
+                })?;
+                read(&shared, tree)
+            });
+            done.await.unwrap_or_else(|_| Err(Reason::new("the read did not end")))
+        };
+        Box::pin(async move { tokio::time::timeout(ANSWER_WAIT_MAX, done).await.unwrap_or_else(|_| Err(hangs())) })
     }
+}
+
+impl fmt::Debug for Embedded {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Embedded").field("dir", &self.dir).finish_non_exhaustive()
+    }
+}
+
+impl Drop for Embedded {
+    fn drop(&mut self) {
+        // Fails only when the writer has panicked, and then there is nothing to wait for.
+        let _ = self.shared.jobs.try_send(Message::Stop);
+        if let Some(writer) = self.writer.take() {
+            let _ = writer.join();
+        }
+    }
+}
+
+fn hangs() -> Reason {
+    Reason::new("the disk does not answer")
 }
 
 impl Shared {
-    fn dir(&self) -> String {
-        self.options.dir.display().to_string()
+    fn health(&self) -> std::sync::MutexGuard<'_, Health> {
+        self.health.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn tables(&self) -> Option<Tables> {
-        self.tables.read().ok()?.clone()
+    /// Queues work. `Err` = it is certainly not done.
+    async fn queue(&self, work: Work) -> Result<(), Reason> {
+        let refused = self.health().writes_refused.clone();
+        if let Some(reason) = refused {
+            return Err(reason);
+        }
+        let places =
+            u32::try_from(work.bytes().div_ceil(QUEUE_PLACE_BYTES).clamp(1, QUEUE_JOBS_MAX)).unwrap_or(u32::MAX);
+        let place = tokio::time::timeout(QUEUE_WAIT_MAX, self.places.clone().acquire_many_owned(places)).await;
+        let Ok(Ok(place)) = place else {
+            return Err(Reason::new("too many writes wait for the disk"));
+        };
+        self.jobs.try_send(Message::Job(Job { work, place })).map_err(|_| Reason::new("the store is closed"))
     }
 
-    fn refusing(&self) -> Option<Reason> {
-        self.refusing.read().ok()?.clone()
+    /// Queues expired rows for deletion if there is a place now; the next sweep meets those again that had none.
+    fn purge(&self, keys: Vec<[u8; layout::ROW_KEY_BYTES]>) {
+        let work = Work::Purge { keys };
+        if let Ok(place) = self.places.clone().try_acquire_owned() {
+            let _ = self.jobs.try_send(Message::Job(Job { work, place }));
+        }
     }
 }
 
-impl Tables {
-    fn open(options: &Options) -> Result<Self, OpenError> {
-        let dir = || options.dir.display().to_string();
-        let failed = |error: fjall::Error| match error {
-            fjall::Error::Locked => OpenError::Locked { dir: dir() },
-            other => OpenError::Failed { dir: dir(), why: other.to_string() },
-        };
-        make_dir(&options.dir).map_err(|error| OpenError::Failed { dir: dir(), why: error.to_string() })?;
-        let database = Database::builder(&options.dir)
-            .cache_size(options.cache_bytes)
-            .worker_threads(1)
-            .max_journaling_size(64 * 1024 * 1024)
-            .open()
-            .map_err(failed)?;
-        let keyspace = |name: &str, memtable_bytes: u64| {
-            let settings = || KeyspaceCreateOptions::default().max_memtable_size(memtable_bytes);
-            database.keyspace(name, settings).map_err(failed)
-        };
-        let (rows, index) = (keyspace("rows", options.memtable_bytes)?, keyspace("index", options.memtable_bytes / 4)?);
-        // A process that was killed between writing and syncing leaves rows that only the page cache holds. They are
-        // about to be read, and nothing may be told that could still vanish.
-        database.persist(PersistMode::SyncAll).map_err(failed)?;
-        Ok(Self { database, rows, index })
-    }
-
-    /// Writes everything that only the journal holds into fresh, synced tables: after a failed sync, a second sync of
-    /// the same file proves nothing.
-    fn rewrite_journaled(&self) -> Result<(), fjall::Error> {
-        self.rows.rotate_memtable_and_wait()?;
-        self.index.rotate_memtable_and_wait()
-    }
-
-    fn row(&self, kind: Kind, id: u128) -> Result<Option<Row>, fjall::Error> {
-        let Some(value) = self.rows.get(layout::row_key(kind, id))? else { return Ok(None) };
-        Ok(layout::read_row(&value).filter(|row| !row.is_expired(clock::now())))
+/// Waits for the writer's answer. `Err` = it may be done, or may still be.
+async fn answer<T>(receiver: oneshot::Receiver<T>) -> Result<T, Reason> {
+    match tokio::time::timeout(ANSWER_WAIT_MAX, receiver).await {
+        Ok(Ok(answer)) => Ok(answer),
+        Ok(Err(_)) => Err(Reason::new("the store's writer stopped")),
+        Err(_) => Err(hangs()),
     }
 }
 
-/// Makes the directory for its owner alone: it holds shoppers' data and the cluster's keys.
-fn make_dir(dir: &Path) -> std::io::Result<()> {
-    use std::os::unix::fs::DirBuilderExt;
-    if dir.is_dir() {
-        return Ok(());
-    }
-    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)
+/// Changes of the index, queued and awaited.
+async fn change_index(shared: Arc<Shared>, changes: writer::IndexChanges) -> Result<(), Reason> {
+    let (done, receiver) = oneshot::channel();
+    shared.queue(Work::Index { changes, done }).await?;
+    answer(receiver).await?
 }
 
 impl Store for Embedded {
     fn load(&self, kind: Kind, id: u128, _serial: bool) -> BoxFuture<'static, Result<Option<Row>, Reason>> {
-        let this = self.clone();
-        async move { this.read(move |tables| tables.row(kind, id)).await }.boxed()
+        self.read(move |_, tree| {
+            let Some(value) = tree.rows.get(layout::row_key(kind, id)).map_err(Reason::of)? else {
+                return Ok(None);
+            };
+            let row = layout::decode_row(&value).map_err(Reason::of)?;
+            Ok(Some(row).filter(|row| !row.is_expired(clock::now())))
+        })
     }
 
     fn save(
@@ -235,28 +259,42 @@ impl Store for Embedded {
         row: Row,
         marks: Vec<IndexEntry>,
     ) -> BoxFuture<'static, Saved> {
-        let this = self.clone();
-        async move {
+        let shared = self.shared.clone();
+        Box::pin(async move {
             if let Err(reason) = check_row(expect, &row).and_then(|()| check_entries(&marks)) {
                 return Saved::Refused(reason);
             }
-            this.write(|reply| Job::Save { kind, id, expect, row, marks, reply }, Saved::Refused).await
-        }
-        .boxed()
+            let (done, receiver) = oneshot::channel();
+            let save = Work::Save {
+                key: layout::row_key(kind, id),
+                expect,
+                head: row.head(),
+                updated_at_ms: row.updated_at_ms,
+                value: layout::encode_row(&row),
+                marks: puts(marks),
+                done,
+            };
+            drop(row);
+            match shared.queue(save).await {
+                Ok(()) => answer(receiver).await.unwrap_or_else(Saved::Unknown),
+                Err(reason) => Saved::Refused(reason),
+            }
+        })
     }
 
     fn index_put(&self, entries: Vec<IndexEntry>) -> BoxFuture<'static, Result<(), Reason>> {
-        let this = self.clone();
-        async move {
+        let shared = self.shared.clone();
+        Box::pin(async move {
             check_entries(&entries)?;
-            this.write(|reply| Job::Put { entries, reply }, Err).await
-        }
-        .boxed()
+            change_index(shared, puts(entries)).await
+        })
     }
 
     fn index_delete(&self, partition: Box<[u8]>, keys: Vec<Box<[u8]>>) -> BoxFuture<'static, Result<(), Reason>> {
-        let this = self.clone();
-        async move { this.write(|reply| Job::Delete { partition, keys, reply }, Err).await }.boxed()
+        let shared = self.shared.clone();
+        Box::pin(async move {
+            change_index(shared, keys.iter().map(|key| (layout::index_key(&partition, key), None)).collect()).await
+        })
     }
 
     fn index_scan(
@@ -266,93 +304,64 @@ impl Store for Embedded {
         until: Option<Box<[u8]>>,
         limit: usize,
     ) -> BoxFuture<'static, Result<Vec<IndexEntry>, Reason>> {
-        let this = self.clone();
-        async move {
-            this.read(move |tables| {
-                let first = layout::index_key(&partition, &from);
-                let last = match &until {
-                    Some(until) => layout::index_key(&partition, until),
-                    None => layout::partition_end(&partition),
-                };
-                let mut entries = Vec::new();
-                for item in tables.index.range(first..last).take(limit.min(SCAN_MAX)) {
-                    let (key, value) = item.into_inner()?;
-                    if let Some((partition, key)) = layout::read_index_key(&key) {
-                        let value = Box::from(&*value);
-                        entries.push(IndexEntry { partition: partition.into(), key: key.into(), value });
-                    }
-                }
-                Ok(entries)
-            })
-            .await
-        }
-        .boxed()
+        self.read(move |_, tree| {
+            let range = layout::index_range(&partition, &from, until.as_deref());
+            if range.is_empty() {
+                return Ok(Vec::new());
+            }
+            let entries = tree.index.range(range).take(limit.min(SCAN_MAX));
+            entries
+                .map(|entry| {
+                    let (key, value) = entry.into_inner().map_err(Reason::of)?;
+                    let key = layout::entry_key(&partition, &key);
+                    Ok(IndexEntry { partition: partition.clone(), key, value: (&*value).into() })
+                })
+                .collect()
+        })
     }
 
     fn scan_rows(&self, kind: Kind, cursor: Option<u128>, limit: usize) -> BoxFuture<'static, Result<RowPage, Reason>> {
-        let this = self.clone();
-        async move {
-            this.read(move |tables| {
-                let now = clock::now();
-                let limit = limit.clamp(1, SCAN_MAX);
-                let mut rows = Vec::new();
-                let range = layout::row_key(kind, cursor.unwrap_or(0))..=layout::row_key(kind, u128::MAX);
-                for item in tables.rows.range(range) {
-                    let (key, value) = item.into_inner()?;
-                    let (Some(id), Some(row)) = (layout::read_row_key(&key), layout::read_row(&value)) else {
-                        continue;
-                    };
-                    if rows.len() == limit {
-                        return Ok(RowPage { rows, next: Some(id) });
-                    }
-                    if !row.is_expired(now) {
-                        rows.push((id, row));
-                    }
+        self.read(move |shared, tree| {
+            let now = clock::now();
+            let range = layout::row_key(kind, cursor.unwrap_or(0))..=layout::row_key(kind, u128::MAX);
+            let mut page = RowPage { rows: Vec::new(), next: None };
+            let mut bytes = 0;
+            let mut expired = Vec::new();
+            for entry in tree.rows.range(range) {
+                let (key, value) = entry.into_inner().map_err(Reason::of)?;
+                let id = layout::row_id(&key).map_err(Reason::of)?;
+                if page.rows.len() + expired.len() == limit.clamp(1, SCAN_MAX) || bytes >= SCAN_BYTES_MAX {
+                    page.next = Some(id);
+                    break;
                 }
-                Ok(RowPage { rows, next: None })
-            })
-            .await
-        }
-        .boxed()
-    }
-
-    fn purge_expired(
-        &self,
-        kind: Kind,
-        cursor: Option<u128>,
-        limit: usize,
-    ) -> BoxFuture<'static, Result<Option<u128>, Reason>> {
-        let this = self.clone();
-        async move {
-            let (expired, next) = this
-                .read(move |tables| {
-                    let (now, mut expired) = (clock::now(), Vec::new());
-                    let range = layout::row_key(kind, cursor.unwrap_or(0))..=layout::row_key(kind, u128::MAX);
-                    for (looked, item) in tables.rows.range(range).enumerate() {
-                        let (key, value) = item.into_inner()?;
-                        let Some(id) = layout::read_row_key(&key) else { continue };
-                        if looked == limit.clamp(1, SCAN_MAX) {
-                            return Ok((expired, Some(id)));
-                        }
-                        if layout::read_row(&value).is_some_and(|row| row.is_expired(now)) {
-                            expired.push(id);
-                        }
-                    }
-                    Ok((expired, None))
-                })
-                .await?;
-            if !expired.is_empty() {
-                this.write(|reply| Job::Purge { kind, ids: expired, reply }, Err).await?;
+                bytes += value.len();
+                let row = layout::decode_row(&value).map_err(Reason::of)?;
+                if row.is_expired(now) {
+                    expired.push(layout::row_key(kind, id));
+                } else {
+                    page.rows.push((id, row));
+                }
             }
-            Ok(next)
-        }
-        .boxed()
+            if !expired.is_empty() {
+                shared.purge(expired);
+            }
+            Ok(page)
+        })
     }
 
     fn health(&self) -> Health {
-        Health {
-            writes_refused: self.shared.refusing(),
-            disk_bytes: Some(self.shared.disk_bytes.load(Ordering::Relaxed)),
+        let mut health = self.shared.health().clone();
+        if self.writer.as_ref().is_some_and(JoinHandle::is_finished) {
+            health.writes_refused = Some(Reason::new("the store's writer stopped: restart the process"));
         }
+        health
     }
+}
+
+/// Entries as the writer takes them.
+fn puts(entries: Vec<IndexEntry>) -> writer::IndexChanges {
+    entries
+        .into_iter()
+        .map(|entry| (layout::index_key(&entry.partition, &entry.key), Some(entry.value.into_vec())))
+        .collect()
 }

@@ -1,326 +1,279 @@
-//! The one thread that writes: takes everything that waits, checks versions, writes one batch, syncs once, answers all.
+//! The thread that writes: takes all that waits, checks versions, commits one synced batch, then answers.
+//!
+//! A commit that fails poisons fjall's database, and may or may not have reached the disk. From then on the writer
+//! refuses, and tries now and then to make the database anew: it copies the journals (see `files`), closes,
+//! reopens. Until that works, reads are served from the old database, whose memory holds only what was synced.
 
 use std::{
-    collections::HashMap,
-    io::Write as _,
-    sync::{Arc, atomic::Ordering},
+    sync::{
+        Arc,
+        mpsc::{Receiver, RecvTimeoutError, TryRecvError},
+    },
     time::{Duration, Instant},
 };
 
-use fjall::PersistMode;
-use tokio::sync::{
-    mpsc::{self, error::TryRecvError},
-    oneshot,
-};
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
-use super::{Shared, Tables, layout};
+use super::{Shared, batch, files::Directory, layout::ROW_KEY_BYTES};
 use crate::{
-    store::{Expect, Head, IndexEntry, Kind, Reason, Row, Saved},
-    telemetry::{clock, metrics::metrics},
+    store::{Expect, Head, Reason, Saved},
+    telemetry::metrics::metrics,
 };
 
-/// Most jobs that share one sync.
+/// Jobs in one batch: enough to share one sync among everyone who waits, few enough that the first is not kept
+/// waiting by the work for the last.
 const BATCH_JOBS_MAX: usize = 1024;
-/// Most bytes of rows in one batch: keeps a sync short.
-const BATCH_BYTES_MAX: usize = 8 * 1024 * 1024;
-/// How often the disk's free space is looked at while writes go on.
-const SPACE_CHECK_EVERY: Duration = Duration::from_millis(200);
-/// How often a refusing store tries whether the disk takes writes again.
-const PROBE_EVERY: Duration = Duration::from_millis(500);
-/// What the probe writes and syncs.
-const PROBE_BYTES: usize = 64 * 1024;
+/// Bytes in one batch: what a slow disk syncs within tens of milliseconds.
+const BATCH_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// A batch that follows one of at least so many jobs waits a little for as many again: those who were just answered
+/// are about to come back, and a sync costs the same for all of them. One lonely writer never waits.
+const COMPANY_JOBS_MIN: usize = 8;
+/// How long it waits for company: a fraction of what a sync takes.
+const COMPANY_WAIT: Duration = Duration::from_micros(500);
+/// Pause between attempts to recover, at first and at most: each copies the journals, up to some 128 MiB.
+const RECOVERY_PAUSE_MIN: Duration = Duration::from_millis(100);
+const RECOVERY_PAUSE_MAX: Duration = Duration::from_secs(2);
+/// How long free space once seen is good enough: less than a fast disk needs to fill what is kept free.
+const SPACE_AGE_MAX: Duration = Duration::from_millis(200);
+/// How long a measurement of the disk's use stays good enough.
+const DISK_BYTES_AGE_MAX: Duration = Duration::from_secs(10);
 
-/// Something to write, and whom to tell.
-pub(super) enum Job {
+/// New values of index entries by stored key; `None` deletes.
+pub(super) type IndexChanges = Vec<(Vec<u8>, Option<Vec<u8>>)>;
+/// Stored key of a row.
+pub(super) type RowKey = [u8; ROW_KEY_BYTES];
+
+/// What the writer is asked.
+pub(super) enum Message {
+    Job(Job),
+    Stop,
+}
+
+/// Work and its place in the queue, given back when the job is answered.
+pub(super) struct Job {
+    pub(super) work: Work,
+    pub(super) place: OwnedSemaphorePermit,
+}
+
+/// One caller's writes, encoded by the caller: this thread is the one that cannot be had twice.
+pub(super) enum Work {
     Save {
-        kind: Kind,
-        id: u128,
+        key: RowKey,
         expect: Expect,
-        row: Row,
-        marks: Vec<IndexEntry>,
-        reply: oneshot::Sender<Saved>,
+        head: Head,
+        updated_at_ms: u64,
+        value: Vec<u8>,
+        marks: IndexChanges,
+        done: oneshot::Sender<Saved>,
     },
-    Put {
-        entries: Vec<IndexEntry>,
-        reply: oneshot::Sender<Result<(), Reason>>,
+    Index {
+        changes: IndexChanges,
+        done: oneshot::Sender<Result<(), Reason>>,
     },
-    Delete {
-        partition: Box<[u8]>,
-        keys: Vec<Box<[u8]>>,
-        reply: oneshot::Sender<Result<(), Reason>>,
-    },
-    /// Deletes rows that are still past their time when their turn comes.
+    /// Deletes those rows that are expired.
     Purge {
-        kind: Kind,
-        ids: Vec<u128>,
-        reply: oneshot::Sender<Result<(), Reason>>,
+        keys: Vec<RowKey>,
     },
 }
 
-impl Job {
-    fn bytes(&self) -> usize {
+impl Work {
+    pub(super) fn bytes(&self) -> usize {
+        let changes_bytes = |changes: &IndexChanges| -> usize {
+            changes.iter().map(|(key, value)| key.len() + value.as_ref().map_or(0, Vec::len)).sum()
+        };
         match self {
-            Self::Save { row, .. } => row.body.len(),
-            Self::Put { .. } | Self::Delete { .. } | Self::Purge { .. } => 0,
-        }
-    }
-
-    /// Certainly not done. Who asked may have gone.
-    fn refuse(self, reason: Reason) {
-        match self {
-            Self::Save { reply, .. } => drop(reply.send(Saved::Refused(reason))),
-            Self::Put { reply, .. } | Self::Delete { reply, .. } | Self::Purge { reply, .. } => {
-                drop(reply.send(Err(reason)));
-            }
+            Self::Save { value, marks, .. } => value.len() + changes_bytes(marks),
+            Self::Index { changes, .. } => changes_bytes(changes),
+            Self::Purge { keys } => keys.len() * ROW_KEY_BYTES,
         }
     }
 }
 
-/// An answer that leaves once the batch is synced.
-enum Answer {
-    Saved(oneshot::Sender<Saved>, Saved),
-    Done(oneshot::Sender<Result<(), Reason>>),
+/// Why writes are refused, and when to try again.
+struct Refusing {
+    reason: Reason,
+    /// Whether the database has failed and must be made anew; else there only was no room.
+    broken: bool,
+    retry_at: Instant,
+    pause: Duration,
 }
 
 pub(super) struct Writer {
+    directory: Directory,
     shared: Arc<Shared>,
-    jobs: mpsc::Receiver<Job>,
-    space_checked: Option<Instant>,
+    queue: Receiver<Message>,
+    /// Jobs in the batch before.
+    jobs_before: usize,
+    refusing: Option<Refusing>,
+    space_at: Option<Instant>,
+    disk_bytes_at: Option<Instant>,
 }
 
 impl Writer {
-    pub(super) fn new(shared: Arc<Shared>, jobs: mpsc::Receiver<Job>) -> Self {
-        Self { shared, jobs, space_checked: None }
+    pub(super) fn new(directory: Directory, shared: Arc<Shared>, queue: Receiver<Message>) -> Self {
+        let mut writer =
+            Self { directory, shared, queue, jobs_before: 0, refusing: None, space_at: None, disk_bytes_at: None };
+        writer.publish_health();
+        writer
     }
 
-    /// Writes until every handle is gone, then gives the directory back.
+    /// Works until told to stop, then closes the database.
     pub(super) fn run(mut self) {
-        while let Some(first) = self.jobs.blocking_recv() {
-            let batch = self.gather(first);
-            let Some(tables) = self.shared.tables() else {
-                self.refuse(batch, Reason::new("the store is being opened anew"));
-                continue;
-            };
-            if let Some(reason) = self.short_of_space() {
-                self.refuse(batch, reason.clone());
-                self.recover(reason, false);
-                continue;
-            }
-            if let Err(reason) = self.write(&tables, batch) {
-                drop(tables);
-                self.recover(reason, true);
+        while let Some(message) = self.next() {
+            match message {
+                Message::Stop => break,
+                Message::Job(job) if self.refuses() => self.refuse(job),
+                Message::Job(job) => {
+                    let (jobs, stop) = self.gather(job);
+                    self.write(jobs);
+                    if stop {
+                        break;
+                    }
+                }
             }
         }
-        if let Ok(mut tables) = self.shared.tables.write() {
-            *tables = None;
+        *self.shared.tree.blocking_write() = None;
+    }
+
+    /// The next message; meanwhile recovers when its time has come.
+    fn next(&mut self) -> Option<Message> {
+        loop {
+            let Some(refusing) = &self.refusing else {
+                return self.queue.recv().ok();
+            };
+            let wait = refusing.retry_at.saturating_duration_since(Instant::now());
+            if !wait.is_zero() {
+                match self.queue.recv_timeout(wait) {
+                    Ok(message) => return Some(message),
+                    Err(RecvTimeoutError::Disconnected) => return None,
+                    Err(RecvTimeoutError::Timeout) => {}
+                }
+            }
+            self.try_recovery();
         }
     }
 
-    fn gather(&mut self, first: Job) -> Vec<Job> {
-        let mut bytes = first.bytes();
-        let mut batch = vec![first];
-        while batch.len() < BATCH_JOBS_MAX && bytes < BATCH_BYTES_MAX {
-            match self.jobs.try_recv() {
-                Ok(job) => {
-                    bytes += job.bytes();
-                    batch.push(job);
+    /// All that waits, up to a batch; and whether to stop after it.
+    fn gather(&mut self, first: Job) -> (Vec<Job>, bool) {
+        let mut bytes = first.work.bytes();
+        let mut jobs = vec![first];
+        let company = if self.jobs_before >= COMPANY_JOBS_MIN { self.jobs_before } else { 0 };
+        let until = Instant::now() + COMPANY_WAIT;
+        while jobs.len() < BATCH_JOBS_MAX && bytes < BATCH_BYTES_MAX {
+            let next = match self.queue.try_recv() {
+                Err(TryRecvError::Empty) if jobs.len() < company => {
+                    let left = until.saturating_duration_since(Instant::now());
+                    self.queue.recv_timeout(left).map_err(|_| TryRecvError::Empty)
+                }
+                other => other,
+            };
+            match next {
+                Ok(Message::Job(job)) => {
+                    bytes += job.work.bytes();
+                    jobs.push(job);
+                }
+                Ok(Message::Stop) => {
+                    self.jobs_before = jobs.len();
+                    return (jobs, true);
                 }
                 Err(TryRecvError::Empty | TryRecvError::Disconnected) => break,
             }
         }
-        batch
+        self.jobs_before = jobs.len();
+        (jobs, false)
     }
 
-    fn refuse(&self, batch: Vec<Job>, reason: Reason) {
-        batch.into_iter().for_each(|job| job.refuse(reason.clone()));
+    fn write(&mut self, jobs: Vec<Job>) {
+        #[expect(clippy::cast_precision_loss, reason = "at most a thousand")]
+        metrics().store_batch_writes.observe(jobs.len() as f64);
+        let shared = self.shared.clone();
+        let tree = shared.tree.blocking_read();
+        let result = match tree.as_ref() {
+            Some(tree) => batch::write(tree, jobs),
+            // Unreachable: the writer refuses while the database is closed.
+            None => Err(Reason::new("the database is closed")),
+        };
+        drop(tree);
+        match result {
+            Ok(()) => self.publish_health(),
+            Err(reason) => self.start_refusing(reason, true),
+        }
     }
 
-    /// Writes and syncs one batch, then answers. An error means that nothing more can be written as it is.
-    fn write(&self, tables: &Tables, jobs: Vec<Job>) -> Result<(), Reason> {
-        let mut batch = tables.database.batch().durability(Some(PersistMode::SyncData));
-        // Heads of rows that earlier jobs of this batch change.
-        let mut heads: HashMap<(Kind, u128), Option<Head>> = HashMap::new();
-        let mut answers = Vec::with_capacity(jobs.len());
-        for job in jobs {
-            match job {
-                Job::Save { kind, id, expect, row, marks, reply } => {
-                    let head = match heads.get(&(kind, id)) {
-                        Some(head) => *head,
-                        None => match tables.row(kind, id) {
-                            Ok(row) => row.map(|row| row.head()),
-                            Err(error) => {
-                                let reason = Reason::new(format!("reading failed: {error}"));
-                                answers.push(Answer::Saved(reply, Saved::Refused(reason)));
-                                continue;
-                            }
-                        },
-                    };
-                    if !expect.holds(head) {
-                        // Told after the sync too: the head may be of this very batch.
-                        answers.push(Answer::Saved(reply, Saved::Lost(head)));
-                        continue;
-                    }
-                    for entry in marks {
-                        batch.insert(&tables.index, layout::index_key(&entry.partition, &entry.key), &*entry.value);
-                    }
-                    heads.insert((kind, id), Some(row.head()));
-                    batch.insert(&tables.rows, layout::row_key(kind, id), layout::write_row(&row));
-                    answers.push(Answer::Saved(reply, Saved::Applied));
-                }
-                Job::Put { entries, reply } => {
-                    for entry in entries {
-                        batch.insert(&tables.index, layout::index_key(&entry.partition, &entry.key), &*entry.value);
-                    }
-                    answers.push(Answer::Done(reply));
-                }
-                Job::Delete { partition, keys, reply } => {
-                    for key in keys {
-                        batch.remove(&tables.index, layout::index_key(&partition, &key));
-                    }
-                    answers.push(Answer::Done(reply));
-                }
-                Job::Purge { kind, ids, reply } => {
-                    self.purge(tables, kind, &ids, &heads, &mut batch);
-                    answers.push(Answer::Done(reply));
-                }
+    /// Whether writes are refused now; starts to refuse when the disk has become too full.
+    fn refuses(&mut self) -> bool {
+        if self.refusing.is_none() && self.space_at.is_none_or(|at| at.elapsed() > SPACE_AGE_MAX) {
+            self.space_at = Some(Instant::now());
+            if let Err(reason) = self.directory.check_space() {
+                self.start_refusing(reason, false);
             }
         }
-        metrics().store_batch_writes.observe(batch.len() as f64);
-        let committed = batch.commit();
-        if let Err(error) = committed {
-            let reason = Reason::new(format!("writing failed: {error}"));
-            for answer in answers {
-                answer.unknown(&reason);
+        self.refusing.is_some()
+    }
+
+    fn start_refusing(&mut self, reason: Reason, broken: bool) {
+        tracing::error!(%reason, "the store refuses writes until the disk is well again; reads go on");
+        metrics().store_writes_refused.set(1);
+        let retry_at = Instant::now() + RECOVERY_PAUSE_MIN;
+        self.refusing = Some(Refusing { reason, broken, retry_at, pause: RECOVERY_PAUSE_MIN });
+        self.publish_health();
+    }
+
+    fn refuse(&self, job: Job) {
+        let Some(Refusing { reason, .. }) = &self.refusing else { return };
+        match job.work {
+            Work::Save { done, .. } => {
+                let _ = done.send(Saved::Refused(reason.clone()));
             }
-            return Err(reason);
+            Work::Index { done, .. } => {
+                let _ = done.send(Err(reason.clone()));
+            }
+            Work::Purge { .. } => {}
         }
-        answers.into_iter().for_each(Answer::send);
+    }
+
+    fn try_recovery(&mut self) {
+        let Some(refusing) = &self.refusing else { return };
+        match self.recover(refusing.broken) {
+            Ok(()) => {
+                self.refusing = None;
+                metrics().store_writes_refused.set(0);
+                tracing::info!("the store takes writes again");
+            }
+            Err(reason) => {
+                tracing::debug!(%reason, "the store cannot take writes yet");
+                let pause = (refusing.pause * 2).min(RECOVERY_PAUSE_MAX);
+                let (reason, broken) = (refusing.reason.clone(), refusing.broken);
+                self.refusing = Some(Refusing { reason, broken, retry_at: Instant::now() + pause, pause });
+            }
+        }
+        self.publish_health();
+    }
+
+    /// Waits for room, and makes a broken database anew from what is certainly on disk.
+    fn recover(&self, broken: bool) -> Result<(), Reason> {
+        self.directory.check_space()?;
+        if !broken {
+            return Ok(());
+        }
+        // While this fails, the old database still serves reads.
+        self.directory.copy_journals().map_err(Reason::of)?;
+        let mut tree = self.shared.tree.blocking_write();
+        *tree = None;
+        self.directory.adopt_journals().map_err(Reason::of)?;
+        *tree = Some(self.directory.open().map_err(Reason::of)?);
         Ok(())
     }
 
-    fn purge(
-        &self,
-        tables: &Tables,
-        kind: Kind,
-        ids: &[u128],
-        heads: &HashMap<(Kind, u128), Option<Head>>,
-        batch: &mut fjall::OwnedWriteBatch,
-    ) {
-        let now = clock::now();
-        for id in ids {
-            let key = layout::row_key(kind, *id);
-            // An id is never used again, but a row that was saved anew meanwhile is not past its time.
-            let stored = tables.rows.get(key).ok().flatten().and_then(|value| layout::read_row(&value));
-            if !heads.contains_key(&(kind, *id)) && stored.is_some_and(|row| row.is_expired(now)) {
-                batch.remove(&tables.rows, key);
-            }
-        }
-    }
-
-    fn short_of_space(&mut self) -> Option<Reason> {
-        if self.space_checked.is_some_and(|checked| checked.elapsed() < SPACE_CHECK_EVERY) {
-            return None;
-        }
-        self.space_checked = Some(Instant::now());
-        if let Some(tables) = self.shared.tables() {
-            let bytes = tables.database.disk_space().unwrap_or(0);
-            self.shared.disk_bytes.store(bytes, Ordering::Relaxed);
+    fn publish_health(&mut self) {
+        let mut health = self.shared.health();
+        health.writes_refused = self.refusing.as_ref().map(|refusing| refusing.reason.clone());
+        if self.disk_bytes_at.is_none_or(|at| at.elapsed() > DISK_BYTES_AGE_MAX)
+            && let Ok(bytes) = self.directory.disk_bytes()
+        {
+            health.disk_bytes = Some(bytes);
             metrics().store_disk_bytes.set(i64::try_from(bytes).unwrap_or(i64::MAX));
-        }
-        self.lacks_space()
-    }
-
-    fn lacks_space(&self) -> Option<Reason> {
-        let options = &self.shared.options;
-        // A file system that cannot tell has no bound to keep.
-        let disk = rustix::fs::statvfs(&options.dir).ok()?;
-        let free = disk.f_bavail.saturating_mul(disk.f_frsize);
-        (free < options.free_bytes_min)
-            .then(|| Reason::new(format!("the disk is full: {free} bytes free, {} wanted", options.free_bytes_min)))
-    }
-
-    /// Refuses writes until the disk takes them again. `broken`: fjall itself failed and must be opened anew.
-    fn recover(&mut self, reason: Reason, broken: bool) {
-        tracing::error!(%reason, "the store refuses writes; reads go on");
-        self.set_refusing(Some(reason));
-        while !self.probe() || (broken && !self.reopen()) {
-            // Whoever came in before the refusal was seen, or comes in now.
-            let until = Instant::now() + PROBE_EVERY;
-            while Instant::now() < until {
-                match self.jobs.try_recv() {
-                    Ok(job) => {
-                        let reason = self.shared.refusing().unwrap_or_else(|| Reason::new("the store refuses writes"));
-                        job.refuse(reason);
-                    }
-                    Err(TryRecvError::Disconnected) => return,
-                    Err(TryRecvError::Empty) => std::thread::park_timeout(Duration::from_millis(10)),
-                }
-            }
-        }
-        self.set_refusing(None);
-        tracing::info!("the store takes writes again");
-    }
-
-    /// Whether the disk takes and syncs a small file now.
-    fn probe(&self) -> bool {
-        if self.lacks_space().is_some() {
-            return false;
-        }
-        let path = self.shared.options.dir.join("probe");
-        let written = std::fs::File::create(&path).and_then(|mut file| {
-            file.write_all(&[0x5a; PROBE_BYTES])?;
-            file.sync_all()
-        });
-        drop(std::fs::remove_file(&path)); // left behind, it is overwritten by the next probe
-        written.is_ok()
-    }
-
-    /// Opens the directory anew and makes sure that what its journal held is on the disk.
-    fn reopen(&self) -> bool {
-        let Ok(mut tables) = self.shared.tables.write() else { return false };
-        if let Some(old) = tables.take() {
-            drop(old);
-        }
-        match Tables::open(&self.shared.options) {
-            Ok(new) => {
-                let sound = new.rewrite_journaled();
-                *tables = Some(new);
-                if let Err(error) = &sound {
-                    tracing::error!(%error, "the store was opened anew but does not take writes yet");
-                }
-                sound.is_ok()
-            }
-            Err(error) => {
-                tracing::error!(%error, "the store could not be opened anew yet");
-                false
-            }
-        }
-    }
-
-    fn set_refusing(&self, reason: Option<Reason>) {
-        metrics().store_writes_refused.set(i64::from(reason.is_some()));
-        if let Ok(mut refusing) = self.shared.refusing.write() {
-            *refusing = reason;
-        }
-    }
-}
-
-impl Answer {
-    /// Who asked may have gone.
-    fn send(self) {
-        match self {
-            Self::Saved(reply, saved) => drop(reply.send(saved)),
-            Self::Done(reply) => drop(reply.send(Ok(()))),
-        }
-    }
-
-    /// The batch may be in the journal or not, and may be found there later.
-    fn unknown(self, reason: &Reason) {
-        match self {
-            Self::Saved(reply, Saved::Refused(reason)) => drop(reply.send(Saved::Refused(reason))),
-            // A loser's head may be of the batch that failed: it is told nothing that could vanish.
-            Self::Saved(reply, _) => drop(reply.send(Saved::Unknown(reason.clone()))),
-            Self::Done(reply) => drop(reply.send(Err(reason.clone()))),
+            self.disk_bytes_at = Some(Instant::now());
         }
     }
 }

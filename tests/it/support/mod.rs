@@ -1,4 +1,7 @@
-//! A real server, started as its users do, ended with its guard.
+//! What several tests need. A real server, started as its users do, ended with its guard.
+
+pub(crate) mod shim;
+pub(crate) mod wait;
 
 use std::{
     io::{BufRead, BufReader},
@@ -87,10 +90,6 @@ impl Server {
             log
         });
         Self { child, http, admin, log: Some(log) }
-    }
-
-    pub(crate) fn pid(&self) -> u32 {
-        self.child.id()
     }
 
     /// kill -9.

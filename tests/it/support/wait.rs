@@ -1,0 +1,26 @@
+//! Waiting for what cannot be awaited, such as a file made by another process.
+
+use std::{
+    future::Future,
+    time::{Duration, Instant},
+};
+
+/// How long anything that must happen may take before a test gives up: far beyond what a loaded machine needs.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+/// Pause between two looks.
+const LOOK_EVERY: Duration = Duration::from_millis(2);
+
+/// Looks until there is something to see.
+///
+/// # Panics
+/// After [`PATIENCE`].
+pub(crate) async fn until<T, F: Future<Output = Option<T>>>(what: &str, mut look: impl FnMut() -> F) -> T {
+    let began = Instant::now();
+    loop {
+        if let Some(seen) = look().await {
+            return seen;
+        }
+        assert!(began.elapsed() < PATIENCE, "waited in vain until {what}");
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+}
