@@ -1,4 +1,4 @@
-//! Once a day over all rows: finds timers that the agenda lost, and lets the store forget what may be forgotten.
+//! Once a day over all rows: finds timers that the agenda lost. The scan lets the store forget what may be forgotten.
 
 use std::{sync::Arc, time::Duration};
 
@@ -55,11 +55,6 @@ pub(super) async fn run(store: Arc<dyn Store>, places: Arc<[Place]>, shards: u16
             if cursor.is_none() {
                 break;
             }
-            tokio::time::sleep(PAUSE).await;
-        }
-        let mut cursor = None;
-        while let Ok(Some(next)) = store.purge_expired(Kind::Cart, cursor, PAGE).await {
-            cursor = Some(next);
             tokio::time::sleep(PAUSE).await;
         }
     }
