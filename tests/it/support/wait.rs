@@ -16,11 +16,12 @@ const LOOK_EVERY: Duration = Duration::from_millis(2);
 /// After [`PATIENCE`].
 pub(crate) async fn until<T, F: Future<Output = Option<T>>>(what: &str, mut look: impl FnMut() -> F) -> T {
     let began = Instant::now();
+    let mut looks = tokio::time::interval(LOOK_EVERY);
     loop {
+        looks.tick().await;
         if let Some(seen) = look().await {
             return seen;
         }
         assert!(began.elapsed() < PATIENCE, "waited in vain until {what}");
-        tokio::time::sleep(LOOK_EVERY).await;
     }
 }
