@@ -4,7 +4,7 @@ use std::{fmt, net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::{
     Json, Router,
-    extract::{Path, Query, Request, State},
+    extract::{Path, Request, State},
     http::{HeaderMap, Method, StatusCode, header},
     middleware::Next,
     response::{IntoResponse, Response},
@@ -194,7 +194,7 @@ async fn log_level() -> Response {
     Json(Level { level: logs::level() }).into_response()
 }
 
-async fn set_log_level(Query(_): Query<()>, request: Request) -> Result<Response, Problem> {
+async fn set_log_level(request: Request) -> Result<Response, Problem> {
     let body = body(request).await?;
     let Level { level } = serde_json::from_slice(&body)
         .map_err(|error| Problem::new(Code::InvalidRequest, format!("{error}; send {{\"level\": \"debug\"}}")))?;

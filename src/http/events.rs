@@ -3,7 +3,7 @@
 use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use axum::{
-    extract::{Query, Request, State},
+    extract::{Query, Request, State, rejection::QueryRejection},
     http::{HeaderName, HeaderValue, header},
     response::{
         IntoResponse, Response,
@@ -43,9 +43,10 @@ pub(super) struct ByTicket {
     responses((status = 200, content_type = "text/event-stream", body = String, description = "events named `cart`"), ReadProblems))]
 pub(super) async fn stream(
     State(app): State<App>,
-    Query(ByTicket { ticket }): Query<ByTicket>,
+    query: Result<Query<ByTicket>, QueryRejection>,
     request: Request,
 ) -> Result<Response, Problem> {
+    let Query(ByTicket { ticket }) = query.map_err(|error| Problem::new(Code::InvalidRequest, error.body_text()))?;
     let (mut parts, _) = request.into_parts();
     let (id, _) = change::address(&mut parts, &app).await?;
     let caller = match ticket {

@@ -1,7 +1,7 @@
 //! Products, from memory.
 
 use axum::{
-    extract::{Path, Query, State},
+    extract::{Path, Query, State, rejection::QueryRejection},
     http::header,
     response::{IntoResponse, Response},
 };
@@ -31,7 +31,11 @@ pub(super) struct Wanted {
     params(("limit" = Option<u32>, Query, minimum = 1, maximum = 100, description = "1–100, 20 when left out"),
         ("cursor" = Option<String>, Query, description = "`next_cursor` of the page before")),
     responses((status = 200, body = ProductPage, description = "a page"), ProductProblems))]
-pub(super) async fn list(State(app): State<App>, Query(wanted): Query<Wanted>) -> Result<Response, Problem> {
+pub(super) async fn list(
+    State(app): State<App>,
+    wanted: Result<Query<Wanted>, QueryRejection>,
+) -> Result<Response, Problem> {
+    let Query(wanted) = wanted.map_err(|error| Problem::new(Code::InvalidRequest, error.body_text()))?;
     let limit = match wanted.limit.as_deref().map(str::parse) {
         None => LIMIT_DEFAULT,
         Some(Ok(limit)) if (1..=LIMIT_MAX).contains(&limit) => limit,

@@ -313,7 +313,9 @@ async fn conditional_reads_products_pages_and_the_description() {
         }
     }
     assert!(skus.len() >= 200 && skus.is_sorted(), "every product once, in order");
-    for path in ["/v1/products?limit=0", "/v1/products?limit=101", "/v1/products?cursor=xyz"] {
+    for path in
+        ["/v1/products?limit=1&limit=2", "/v1/products?limit=0", "/v1/products?limit=101", "/v1/products?cursor=xyz"]
+    {
         assert_eq!(problem(&shop.raw("GET", path, &[], None).await).1, "invalid_request");
     }
     assert_eq!(shop.raw("GET", "/v1/products/mug-blue", &[], None).await.json()["price"]["amount"], 1299);
