@@ -92,7 +92,7 @@ async fn fill(store: Arc<dyn Store>, carts: u64) -> io::Result<()> {
                 for _ in (writer..carts).step_by(FILL_IN_FLIGHT as usize) {
                     let cart = cart();
                     let id = cart.id.0.0;
-                    let (receipts, unsent, effects) = (Vec::new(), Vec::new(), Vec::new());
+                    let (receipts, unsent, effects) = (Vec::new(), Box::default(), Box::default());
                     let record = Record { epoch: 1, op_id: 1, state: cart, receipts, unsent, effects, armed: None };
                     let body = codec::encode_cart(&record).map_err(io::Error::other)?;
                     let done = store.save(Kind::Cart, id, Expect::Absent, row(Expect::Absent, body), vec![]).await;

@@ -104,8 +104,9 @@ pub(super) type Back = Arc<dyn Fn(Done) + Send + Sync>;
 #[derive(Debug)]
 struct Resident<E: Entity> {
     machine: Durable<E, Ticket<E>>,
-    used_ms: u64,
-    weight_bytes: usize,
+    /// Seconds on the clock that never jumps.
+    used_s: u32,
+    weight_bytes: u32,
 }
 
 /// What the actors of a shard share.
@@ -154,10 +155,10 @@ impl<E: Entity> Residents<E> {
         }
         let resident = self.actors.entry(id).or_insert_with(|| {
             metrics().actors_resident.inc();
-            Resident { machine: Durable::default(), used_ms: around.mono_ms, weight_bytes: 0 }
+            Resident { machine: Durable::default(), used_s: seconds(around.mono_ms), weight_bytes: 0 }
         });
         if wakes {
-            resident.used_ms = around.mono_ms;
+            resident.used_s = seconds(around.mono_ms);
         }
         let next = &mut ground.op_id_next;
         let mut op_id = || {
@@ -171,9 +172,11 @@ impl<E: Entity> Residents<E> {
             .committed()
             .map_or(0, |state| E::weight_bytes(state) + resident.machine.receipts() * RECEIPT_BYTES)
             + RESIDENT_OVERHEAD_BYTES;
-        self.weight_bytes = self.weight_bytes + weight_bytes - resident.weight_bytes;
-        metrics().actors_resident_bytes.add(weight_bytes as i64 - resident.weight_bytes as i64);
-        resident.weight_bytes = weight_bytes;
+        let before_bytes = resident.weight_bytes as usize;
+        self.weight_bytes = self.weight_bytes + weight_bytes - before_bytes;
+        metrics().actors_resident_bytes.add(weight_bytes as i64 - before_bytes as i64);
+        // A row of 256 KiB does not come near the bound.
+        resident.weight_bytes = u32::try_from(weight_bytes).unwrap_or(u32::MAX);
         if cold {
             self.forget(id, "absent");
         } else if wakes {
@@ -209,7 +212,7 @@ impl<E: Entity> Residents<E> {
         self.watchers.retain(|_, sender| sender.receiver_count() > 0);
         for _ in 0..looks_max {
             let Some((&id, resident)) = self.actors.front() else { return };
-            let is_old = now_ms.saturating_sub(resident.used_ms) >= idle_ms;
+            let is_old = now_ms.saturating_sub(u64::from(resident.used_s) * 1000) >= idle_ms;
             let is_over = self.weight_bytes > weight_bytes_max;
             if !is_old && !is_over {
                 return;
@@ -218,7 +221,7 @@ impl<E: Entity> Residents<E> {
             let pinned = !resident.machine.is_idle() || self.watchers.contains_key(&id);
             if was_read || pinned {
                 if let Some(resident) = self.actors.to_back(&id) {
-                    resident.used_ms = now_ms;
+                    resident.used_s = seconds(now_ms);
                 }
                 continue;
             }
@@ -252,7 +255,7 @@ impl<E: Entity> Residents<E> {
     fn forget(&mut self, id: u128, reason: &str) {
         self.shown.lock().remove(&id);
         if let Some(resident) = self.actors.remove(&id) {
-            self.weight_bytes -= resident.weight_bytes;
+            self.weight_bytes -= resident.weight_bytes as usize;
             metrics().actors_resident.dec();
             metrics().actors_resident_bytes.sub(resident.weight_bytes as i64);
             metrics().actor_passivations_total.with_label_values(&[reason]).inc();
@@ -296,6 +299,10 @@ impl<E: Entity> Drop for Residents<E> {
         metrics().actors_resident_bytes.sub(self.weight_bytes as i64);
         self.shown.clear();
     }
+}
+
+fn seconds(ms: u64) -> u32 {
+    u32::try_from(ms / 1000).unwrap_or(u32::MAX)
 }
 
 /// What an ask looks like to the machine.

@@ -14,9 +14,9 @@ pub struct Record<S> {
     /// What keyed commands did, oldest first.
     pub receipts: Vec<Receipt>,
     /// Events that no sink has acknowledged yet, oldest first.
-    pub unsent: Vec<Unsent>,
+    pub unsent: Box<[Unsent]>,
     /// Side effects that must still be performed, oldest first.
-    pub effects: Vec<Effect>,
+    pub effects: Box<[Effect]>,
     /// The agenda entry that will wake this actor.
     pub armed: Option<Armed>,
 }

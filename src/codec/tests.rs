@@ -54,8 +54,8 @@ fn cart() -> Record<Cart> {
             expires_at: UnixMillis(1_802_776_000_001),
         },
         receipts: vec![Receipt { key: u128::MAX, request: 5, at: UnixMillis(9), outcome: 1 }],
-        unsent: vec![Unsent { sequence: 1, kind: 2, at: UnixMillis(3), body: Box::from([4, 5].as_slice()) }],
-        effects: vec![Effect { key: 6, kind: 7, due: UnixMillis(8), attempts: 9, body: Box::from([10].as_slice()) }],
+        unsent: [Unsent { sequence: 1, kind: 2, at: UnixMillis(3), body: Box::from([4, 5].as_slice()) }].into(),
+        effects: [Effect { key: 6, kind: 7, due: UnixMillis(8), attempts: 9, body: Box::from([10].as_slice()) }].into(),
         armed: Some(Armed { due: UnixMillis(1_802_776_000_001), version: 1 }),
     }
 }

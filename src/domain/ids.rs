@@ -16,6 +16,19 @@ const TEXT_LEN: usize = 26;
 /// Crockford's alphabet, in lower case: no i, l, o, u.
 const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
 
+const NO_DIGIT: u8 = 0xff;
+/// What each byte stands for, in either case: every request parses two ids.
+const DIGITS: [u8; 256] = {
+    let mut digits = [NO_DIGIT; 256];
+    let mut n = 0;
+    while n < ALPHABET.len() {
+        digits[ALPHABET[n] as usize] = n as u8;
+        digits[ALPHABET[n].to_ascii_uppercase() as usize] = n as u8;
+        n += 1;
+    }
+    digits
+};
+
 /// A shopper's place in the ring: 0 to 16,383.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Slot(u16);
@@ -82,11 +95,14 @@ impl Id {
         }
         let mut bits: u128 = 0;
         for (i, c) in text.bytes().enumerate() {
-            let digit = ALPHABET.iter().position(|a| *a == c.to_ascii_lowercase()).ok_or(IdError::Character)? as u128;
+            let digit = DIGITS[usize::from(c)];
+            if digit == NO_DIGIT {
+                return Err(IdError::Character);
+            }
             if i == 0 && digit > 7 {
                 return Err(IdError::Overflow);
             }
-            bits = (bits << 5) | digit;
+            bits = (bits << 5) | u128::from(digit);
         }
         Ok(Self(bits))
     }

@@ -1,11 +1,11 @@
 //! Parses requests at the door: who asks, of which cart, upon what they saw, under which key, and the body. Inside,
 //! all of it is already right.
 
-use std::{collections::HashMap, time::Duration};
+use std::time::Duration;
 
 use axum::{
     body::Body,
-    extract::{FromRequest, FromRequestParts, Path, Request},
+    extract::{FromRequest, FromRequestParts, RawPathParams, Request},
     http::{HeaderMap, header, request::Parts},
 };
 use bytes::Bytes;
@@ -79,12 +79,13 @@ impl FromRequestParts<App> for Addressed {
 
 /// The cart and the line that the path names.
 pub(super) async fn address(parts: &mut Parts, app: &App) -> Result<(CartId, Option<LineId>), Problem> {
-    let Path(named): Path<HashMap<String, String>> = Path::from_request_parts(parts, app)
+    let named = RawPathParams::from_request_parts(parts, app)
         .await
         .map_err(|_| Problem::new(Code::InvalidId, "the path is not well-formed"))?;
-    let cart = named.get("id").map(String::as_str).unwrap_or_default();
+    let part = |wanted: &str| named.iter().find(|(name, _)| *name == wanted).map(|(_, text)| text);
+    let cart = part("id").unwrap_or_default();
     let cart = cart.parse().map_err(|error| Problem::new(Code::InvalidId, format!("cart id: {error}")))?;
-    let line = named.get("line").map(|line| line.parse());
+    let line = part("line").map(|line| line.parse());
     let line = line.transpose().map_err(|()| Problem::new(Code::InvalidId, "a line's id is l1, l2 …"))?;
     Ok((cart, line))
 }

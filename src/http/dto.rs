@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize, Serializer};
 use utoipa::ToSchema;
 
 use crate::domain::{
-    Money, UnixMillis,
+    Currency, Money, UnixMillis,
     cart::{Cart, Line},
     product::{Availability, Product},
 };
@@ -21,9 +21,9 @@ use crate::domain::{
 pub(super) struct MoneyView {
     #[schema(example = 1299)]
     amount: i64,
-    #[serde(serialize_with = "display")]
+    #[serde(serialize_with = "currency")]
     #[schema(value_type = String, example = "EUR")]
-    currency: crate::domain::Currency,
+    currency: Currency,
 }
 
 impl From<Money> for MoneyView {
@@ -93,9 +93,9 @@ pub(super) struct CartView<'a> {
     revision: u64,
     /// `open`, `closed` or `expired`.
     status: &'static str,
-    #[serde(serialize_with = "display")]
+    #[serde(serialize_with = "currency")]
     #[schema(value_type = String, example = "EUR")]
-    currency: crate::domain::Currency,
+    currency: Currency,
     #[serde(serialize_with = "lines")]
     #[schema(value_type = Vec<LineView>)]
     lines: Lines<'a>,
@@ -195,6 +195,10 @@ impl<'a> From<&'a Cart> for CartView<'a> {
             guest_token: None,
         }
     }
+}
+
+fn currency<S: Serializer>(currency: &Currency, to: S) -> Result<S::Ok, S::Error> {
+    to.serialize_str(currency.as_str())
 }
 
 fn display<S: Serializer>(value: &impl Display, to: S) -> Result<S::Ok, S::Error> {

@@ -81,7 +81,9 @@ impl<E: Entity, T: Token> Durable<E, T> {
         let claimed = base.as_ref().is_none_or(|base| base.record.epoch >= around.fence);
         let mut turn = Turn::new(base.as_ref(), around.wall);
         turn.dirty = !claimed && !planted!(ClaimSkipped);
-        while let Some(waiting) = self.waiting.pop_front() {
+        // Taken whole, so that an actor at rest keeps no room for a queue.
+        let mut queue = std::mem::take(&mut self.waiting);
+        while let Some(waiting) = queue.pop_front() {
             if waiting.deadline_ms <= around.mono_ms {
                 reply(waiting.work, Failure::TimedOut(Effect::None), out);
                 continue;
@@ -90,9 +92,7 @@ impl<E: Entity, T: Token> Durable<E, T> {
             let decided = catch_unwind(AssertUnwindSafe(|| turn.decide(&waiting.work, around)));
             let Ok(verdict) = decided else {
                 // What the others were told to become is void with it: they are decided again on the reloaded row.
-                for rider in turn.riders.into_iter().rev() {
-                    self.waiting.push_front(rider.waiting);
-                }
+                self.waiting = turn.riders.into_iter().map(|rider| rider.waiting).chain(queue).collect();
                 reply(waiting.work, Failure::Internal(Effect::None), out);
                 return self.panicked(around, out);
             };

@@ -50,8 +50,8 @@ pub const WAITING_AGE_MAX_MS: u64 = 2_000;
 pub struct Durable<E: Entity, T> {
     phase: Phase<E, T>,
     waiting: VecDeque<Waiting<E, T>>,
-    /// A tick has been asked for by this moment, so that a busy actor asks for one and not for one per command.
-    tick_ms: Option<u64>,
+    /// A tick has been asked for by this moment (`u64::MAX` = none), so that a busy actor asks for one and not for one per command.
+    tick_ms: u64,
     /// Counts what was admitted.
     admitted: u64,
     /// What was admitted before the last load was sent: only these may be told that there is no row. Whoever came later
@@ -142,7 +142,7 @@ impl<E: Entity, T: Token> Default for Durable<E, T> {
         Self {
             phase: Phase::Cold,
             waiting: VecDeque::new(),
-            tick_ms: None,
+            tick_ms: u64::MAX,
             admitted: 0,
             covered: 0,
             doubt: false,
@@ -288,8 +288,8 @@ impl<E: Entity, T: Token> Durable<E, T> {
     }
 
     fn tick_by(&mut self, at_ms: u64, out: &mut Vec<Output<E, T>>) {
-        if self.tick_ms.is_none_or(|asked_ms| asked_ms > at_ms) {
-            self.tick_ms = Some(at_ms);
+        if self.tick_ms > at_ms {
+            self.tick_ms = at_ms;
             out.push(Output::WakeAt(at_ms));
         }
     }
@@ -354,8 +354,8 @@ impl<E: Entity, T: Token> Durable<E, T> {
     /// Ends waits that are over, sends an unknown save again, ends a rest.
     fn tick(&mut self, around: &Surroundings, out: &mut Vec<Output<E, T>>) {
         let now_ms = around.mono_ms;
-        if self.tick_ms.is_some_and(|asked_ms| asked_ms <= now_ms) {
-            self.tick_ms = None;
+        if self.tick_ms <= now_ms {
+            self.tick_ms = u64::MAX;
         }
         let mut stuck = false;
         let mut next_ms = u64::MAX;

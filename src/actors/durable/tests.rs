@@ -411,3 +411,67 @@ fn absence_is_told_only_to_those_who_asked_before_the_load() {
     assert!(matches!(bench.told()[..], [(1, Err(Failure::Refused(Refusal::NotFound)))]));
     assert_eq!(bench.loads().len(), 2, "the second is looked up anew");
 }
+
+/// A turn that panics drops its command alone; three within a minute send the actor to rest, each time for longer.
+#[test]
+fn an_actor_that_panics_drops_one_command_and_rests_when_it_goes_on() {
+    use crate::actors::sim::{
+        entity::{Ask as Wish, TallyEntity},
+        quiet_planned_panics,
+    };
+    quiet_planned_panics();
+    let mut machine: Durable<TallyEntity, u32> = Durable::default();
+    let mut around = Surroundings { wall: UnixMillis(1), mono_ms: 1_000, epoch: 1, fence: 1, expire_after_ms: 0 };
+    let (mut numbers, mut row) = (0, None);
+    // Plays the store, always well; returns what was told.
+    let mut ask = |around: &Surroundings, wishes: &[Wish]| {
+        let mut out = Vec::new();
+        let mut op_id = || {
+            numbers += 1;
+            numbers
+        };
+        for (token, wish) in wishes.iter().enumerate() {
+            let (command, timeout) = (wish.clone(), Duration::from_secs(3));
+            let ask = Ask { command, by: None, if_revision: None, key: None, timeout };
+            let input = Input::Ask { ask, since_ms: around.mono_ms, token: token as u32 };
+            machine.step(input, around, &mut op_id, &mut out);
+        }
+        let mut told = Vec::new();
+        while !out.is_empty() {
+            for output in std::mem::take(&mut out) {
+                match output {
+                    Output::Load { number, .. } => {
+                        machine.step(Input::Loaded(number, Ok(row.clone())), around, &mut op_id, &mut out);
+                    }
+                    Output::Save(order) => {
+                        row = Some(order.row.clone());
+                        machine.step(Input::Saved(order.row.op_id, Saved::Applied), around, &mut op_id, &mut out);
+                    }
+                    Output::Reply(token, outcome) => told.push((token, outcome.map(|answer| answer.state.ops.clone()))),
+                    _ => {}
+                }
+            }
+        }
+        machine.step(Input::Tick, around, &mut op_id, &mut out);
+        told.sort_by_key(|(token, _)| *token);
+        told.into_iter().map(|(_, outcome)| outcome).collect::<Vec<_>>()
+    };
+    assert_eq!(ask(&around, &[Wish::Add(1)]), [Ok(vec![1])]);
+    let told = ask(&around, &[Wish::Add(2), Wish::Panic, Wish::Add(3)]);
+    assert_eq!(told[1], Err(Failure::Internal(Effect::None)));
+    assert!(told[0].is_ok() && told[2].is_ok(), "the others are decided again: {told:?}");
+    assert_eq!(ask(&around, &[Wish::Panic]), [Err(Failure::Internal(Effect::None))]);
+    let mut rest_ms = super::trouble::REST_MIN_MS;
+    for _ in 0..6 {
+        assert_eq!(ask(&around, &[Wish::Panic]), [Err(Failure::Internal(Effect::None))]);
+        let retry_after = Duration::from_millis(rest_ms);
+        assert_eq!(ask(&around, &[Wish::Add(9)]), [Err(Failure::Quarantined { retry_after })]);
+        around.mono_ms += rest_ms;
+        ask(&around, &[]);
+        let told = ask(&around, &[Wish::Add(around.mono_ms as u32)]);
+        assert!(told[0].is_ok(), "released: {told:?}");
+        ask(&around, &[Wish::Panic]);
+        ask(&around, &[Wish::Panic]);
+        rest_ms = (rest_ms * 2).min(super::trouble::REST_MAX_MS);
+    }
+}

@@ -14,15 +14,15 @@ use crate::{
 
 /// What a tally is: every number added, in order, and what its alarm did.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Tally {
-    pub(super) ops: Vec<u32>,
+pub(in crate::actors) struct Tally {
+    pub(in crate::actors) ops: Vec<u32>,
     pub(super) alarm: Option<UnixMillis>,
     /// How often the alarm rang.
     pub(super) rings: u32,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Ask {
+pub(in crate::actors) enum Ask {
     /// Add a number.
     Add(u32),
     /// Add a number if the tally's length is even; the refusal tells what was seen.
@@ -34,7 +34,7 @@ pub(super) enum Ask {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Happened {
+pub(in crate::actors) enum Happened {
     Added(u32),
     Armed(u32, UnixMillis),
     Rang,
@@ -42,13 +42,13 @@ pub(super) enum Happened {
 
 /// The refusal tells a state, which must not vanish.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum No {
+pub(in crate::actors) enum No {
     Absent,
     Odd(Vec<u32>),
 }
 
 #[derive(Debug)]
-pub(super) struct TallyEntity;
+pub(in crate::actors) struct TallyEntity;
 
 /// What `Panic` panics with: the test's hook keeps quiet about it.
 pub(super) const PLANNED_PANIC: &str = "a panic that the simulation asked for";
@@ -152,6 +152,6 @@ impl Entity for TallyEntity {
         let (due, version) = (next()?, next()? as u64);
         let armed = (due != u128::MAX).then_some(Armed { due: UnixMillis(due as u64), version });
         let state = Tally { ops, alarm, rings };
-        Ok(Record { epoch, op_id, state, receipts, unsent: Vec::new(), effects: Vec::new(), armed })
+        Ok(Record { epoch, op_id, state, receipts, unsent: Box::default(), effects: Box::default(), armed })
     }
 }

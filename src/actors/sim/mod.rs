@@ -9,7 +9,7 @@
 
 mod check;
 mod deliver;
-mod entity;
+pub(in crate::actors) mod entity;
 mod planted;
 mod rng;
 mod store;
@@ -17,6 +17,8 @@ mod world;
 
 use std::thread;
 
+#[cfg(test)]
+pub(in crate::actors) use self::world::quiet_planned_panics;
 use self::world::{Violation, run};
 
 /// Seeds per run of the tests, unless `TROLLEY_SIM_SEEDS` says otherwise.

@@ -164,7 +164,7 @@ pub(super) fn run(seed: u64) -> Result<String, Violation> {
 }
 
 /// The default hook prints every panic, also those that the machine is meant to survive.
-fn quiet_planned_panics() {
+pub(in crate::actors) fn quiet_planned_panics() {
     static ONCE: std::sync::Once = std::sync::Once::new();
     ONCE.call_once(|| {
         let hook = std::panic::take_hook();

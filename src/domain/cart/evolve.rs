@@ -35,6 +35,8 @@ fn change(cart: &mut Cart, change: &Change) {
         Change::Created { .. } => {}
         Change::LineAdded(line) => {
             cart.line_next = cart.line_next.max(line.id.0.saturating_add(1));
+            // Exactly: a hundred thousand carts in memory must not each keep room for lines that never come.
+            cart.lines.reserve_exact(1);
             cart.lines.push(line.clone());
         }
         Change::LineJoined { line, quantity, quantity_max, unit_price, title } => {

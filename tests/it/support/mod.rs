@@ -39,6 +39,7 @@ pub(crate) struct Server {
     log: Option<JoinHandle<String>>,
 }
 
+#[expect(clippy::disallowed_methods, reason = "the tests must not inherit the developer's options")]
 pub(crate) fn trolley() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_trolley"));
     for (name, _) in std::env::vars_os() {
