@@ -58,7 +58,7 @@ pub const KEYS: [Key; 24] = [
     key("cluster.node_name", "n1", "this node's name, the same at every start"),
     key("store.kind", "embedded", "embedded = a directory of this machine; memory = nothing is kept (tests)"),
     key("store.data_dir", "trolley-data", "directory of the embedded store; made when absent"),
-    key("store.cache_bytes", "8388608", "blocks of the embedded store kept in memory"),
+    key("store.cache_bytes", "4194304", "blocks of the embedded store kept in memory"),
     key("store.free_bytes_min", "67108864", "free bytes on the disk below which writes are refused"),
     key("catalog.path", "", "JSON Lines file that is imported at the start when it differs from what the store holds"),
     key("carts.expire_after", "90d", "how long an open cart lives without a change"),

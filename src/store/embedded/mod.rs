@@ -63,7 +63,7 @@ impl Options {
     /// The defaults for a directory: a few tens of MiB of memory in all.
     #[must_use]
     pub fn new(dir: impl Into<PathBuf>) -> Self {
-        Self { dir: dir.into(), cache_bytes: 8 * 1024 * 1024, free_bytes_min: 64 * 1024 * 1024 }
+        Self { dir: dir.into(), cache_bytes: 4 * 1024 * 1024, free_bytes_min: 64 * 1024 * 1024 }
     }
 }
 
