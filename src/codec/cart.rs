@@ -10,7 +10,7 @@ use bincode::{
 use bytes::Bytes;
 
 use super::{
-    envelope::{self, DecodeError, EncodeError, RecordKind},
+    envelope::{self, DecodeError, EncodeError, ROW_BYTES_MAX, RecordKind},
     record::{Armed, Effect, Receipt, Record, Unsent},
 };
 use crate::domain::{
@@ -22,8 +22,6 @@ use crate::domain::{
 pub const CART_SCHEMA_V: u16 = 1;
 /// Versions up to this one are read.
 const READS: u16 = 1;
-/// Most bytes of a cart's record: `store::ROW_BYTES_MAX`, which this room may not name.
-const BYTES_MAX: usize = 256 * 1024;
 
 /// Version 1, frozen: the order of the fields is the format.
 #[derive(Debug, PartialEq, Encode, Decode)]
@@ -119,7 +117,7 @@ pub(super) struct ArmedV1 {
 /// [`EncodeError::TooLarge`] past a row's bound.
 pub fn encode_cart<S: Borrow<Cart>>(record: &Record<S>) -> Result<Bytes, EncodeError> {
     let body = Written { record, cart: record.state.borrow() };
-    envelope::seal(RecordKind::Cart, CART_SCHEMA_V, 1, &body, BYTES_MAX).map(Bytes::from)
+    envelope::seal(RecordKind::Cart, CART_SCHEMA_V, 1, &body, ROW_BYTES_MAX).map(Bytes::from)
 }
 
 /// The record back.
@@ -127,11 +125,7 @@ pub fn encode_cart<S: Borrow<Cart>>(record: &Record<S>) -> Result<Bytes, EncodeE
 /// # Errors
 /// [`DecodeError`] on anything that this release did not write, whatever it is.
 pub fn decode_cart(bytes: &[u8]) -> Result<Record<Cart>, DecodeError> {
-    let opened = envelope::open(bytes, RecordKind::Cart, READS)?;
-    match opened.schema_v {
-        1 => opened.decode::<CartV1>()?.try_into(),
-        older => Err(DecodeError::Older { schema_v: older }),
-    }
+    envelope::open::<CartV1>(bytes, RecordKind::Cart, READS)?.try_into()
 }
 
 /// The bytes of [`CartV1`], written straight from the state: a save is on the hot path, and copying every string of a
@@ -250,6 +244,13 @@ impl TryFrom<CartV1> for Record<Cart> {
             updated_at: UnixMillis(v1.updated_at),
             expires_at: UnixMillis(v1.expires_at),
         };
+        // An id that is there twice, or that a new line would get, makes two lines answer to one name.
+        let mut ids: Vec<u32> = state.lines.iter().chain(&state.saved).map(|line| line.id.0).collect();
+        ids.sort_unstable();
+        let apart = ids.windows(2).all(|pair| pair[0] < pair[1]);
+        if !apart || ids.first() == Some(&0) || ids.last().is_some_and(|last| *last >= state.line_next) {
+            return Err(DecodeError::Malformed("line ids that clash".into()));
+        }
         state.totals().map_err(|error| DecodeError::Malformed(error.to_string()))?;
         Ok(Self {
             epoch: v1.epoch,

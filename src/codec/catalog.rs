@@ -2,7 +2,7 @@
 
 use bincode::{Decode, Encode};
 
-use super::envelope::{self, DecodeError, EncodeError, RECORD_BYTES_MAX, RecordKind};
+use super::envelope::{self, DecodeError, EncodeError, RECORD_BYTES_MAX, ROW_BYTES_MAX, RecordKind};
 use crate::domain::{
     Currency, Money,
     product::{Availability, Product},
@@ -57,9 +57,9 @@ enum AvailabilityV1 {
 /// The head's bytes.
 ///
 /// # Errors
-/// [`EncodeError::TooLarge`] past a record's bound.
+/// [`EncodeError::TooLarge`] past a row's bound.
 pub fn encode_head(head: &CatalogHead) -> Result<Vec<u8>, EncodeError> {
-    envelope::seal(RecordKind::CatalogHead, CATALOG_SCHEMA_V, 1, head, RECORD_BYTES_MAX)
+    envelope::seal(RecordKind::CatalogHead, CATALOG_SCHEMA_V, 1, head, ROW_BYTES_MAX)
 }
 
 /// The head back.
@@ -67,7 +67,7 @@ pub fn encode_head(head: &CatalogHead) -> Result<Vec<u8>, EncodeError> {
 /// # Errors
 /// [`DecodeError`] on anything that this release did not write, whatever it is.
 pub fn decode_head(bytes: &[u8]) -> Result<CatalogHead, DecodeError> {
-    envelope::open(bytes, RecordKind::CatalogHead, CATALOG_SCHEMA_V)?.decode()
+    envelope::open(bytes, RecordKind::CatalogHead, CATALOG_SCHEMA_V)
 }
 
 /// A chunk's bytes.
@@ -84,7 +84,7 @@ pub fn encode_chunk<'a>(products: impl IntoIterator<Item = &'a Product>) -> Resu
 /// # Errors
 /// [`DecodeError`] on anything that this release did not write, whatever it is.
 pub fn decode_chunk(bytes: &[u8]) -> Result<Vec<Product>, DecodeError> {
-    let chunk: ChunkV1 = envelope::open(bytes, RecordKind::CatalogChunk, CATALOG_SCHEMA_V)?.decode()?;
+    let chunk: ChunkV1 = envelope::open(bytes, RecordKind::CatalogChunk, CATALOG_SCHEMA_V)?;
     chunk.products.into_iter().map(Product::try_from).collect()
 }
 
@@ -125,6 +125,9 @@ impl TryFrom<ProductV1> for Product {
             .ok()
             .and_then(|text| Currency::parse(text).ok())
             .ok_or_else(|| DecodeError::Malformed("the currency is no ISO 4217 code".into()))?;
+        if v1.amount < 0 || v1.quantity_max == 0 {
+            return Err(DecodeError::Malformed("a product of negative price, or that no cart may hold".into()));
+        }
         Ok(Self {
             sku: v1.sku.into(),
             title: v1.title.into(),

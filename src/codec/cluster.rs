@@ -5,7 +5,7 @@ use std::fmt;
 
 use bincode::{Decode, Encode};
 
-use super::envelope::{self, DecodeError, EncodeError, RECORD_BYTES_MAX, RecordKind};
+use super::envelope::{self, DecodeError, EncodeError, ROW_BYTES_MAX, RecordKind};
 
 /// Version of a member's bytes.
 pub const MEMBER_SCHEMA_V: u16 = 1;
@@ -95,9 +95,9 @@ macro_rules! record {
         /// The record's bytes.
         ///
         /// # Errors
-        /// [`EncodeError::TooLarge`] past a record's bound.
+        /// [`EncodeError::TooLarge`] past a row's bound.
         pub fn $encode(record: &$type) -> Result<Vec<u8>, EncodeError> {
-            envelope::seal(RecordKind::$kind, $version, 1, record, RECORD_BYTES_MAX)
+            envelope::seal(RecordKind::$kind, $version, 1, record, ROW_BYTES_MAX)
         }
 
         /// The record back.
@@ -105,7 +105,7 @@ macro_rules! record {
         /// # Errors
         /// [`DecodeError`] on anything that this release did not write, whatever it is.
         pub fn $decode(bytes: &[u8]) -> Result<$type, DecodeError> {
-            envelope::open(bytes, RecordKind::$kind, $version)?.decode()
+            envelope::open(bytes, RecordKind::$kind, $version)
         }
     };
 }

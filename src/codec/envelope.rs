@@ -21,14 +21,19 @@ const MAGIC: u16 = 0x5472;
 const CODEC_BINCODE: u8 = 1;
 /// Bytes before the body.
 pub const HEADER_BYTES: usize = 16;
-/// Most bytes of a record, and most that decoding may allocate: a row's bound of 256 KiB, four times over, since
-/// decoded structs are larger than their bytes.
-const DECODE_BYTES_MAX: usize = 1024 * 1024;
-/// Most bytes of a record: a shopper's row is at most 256 KiB, the map of 16,384 shards about 700 KiB.
-pub const RECORD_BYTES_MAX: usize = DECODE_BYTES_MAX;
+/// Oldest schema version that this release reads, of every kind: none has been retired yet.
+const OLDEST: u16 = 1;
+/// Most bytes of a record that becomes a row: `store::ROW_BYTES_MAX`, which this room may not name.
+pub(super) const ROW_BYTES_MAX: usize = 256 * 1024;
+/// Most bytes of any record. The largest is a chunk of 64 products, each of at most some 40 KB and seldom of more than 2.
+pub const RECORD_BYTES_MAX: usize = 1024 * 1024;
+/// Most bytes that decoding may claim, so that a hostile length allocates no more. bincode counts what values take when
+/// they are decoded (a length 8 bytes, an empty string 24), hence four times a record: with less, a record could be
+/// written that nobody can read.
+const CLAIM_BYTES_MAX: usize = 4 * RECORD_BYTES_MAX;
 
-type Config = Configuration<bincode::config::LittleEndian, bincode::config::Varint, Limit<DECODE_BYTES_MAX>>;
-const CONFIG: Config = bincode::config::standard().with_limit::<DECODE_BYTES_MAX>();
+type Config = Configuration<bincode::config::LittleEndian, bincode::config::Varint, Limit<CLAIM_BYTES_MAX>>;
+const CONFIG: Config = bincode::config::standard().with_limit::<CLAIM_BYTES_MAX>();
 
 /// What a record is of. The numbers are persistent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,7 +80,7 @@ pub enum DecodeError {
     #[error("the record is damaged")]
     Checksum,
     /// A newer release wrote it.
-    #[error("the record needs a release that reads schema {min_reader}; this one reads up to {reads}")]
+    #[error("the record has schema {schema_v}, this release reads up to {reads}: run a newer release")]
     Newer {
         /// The version of its bytes.
         schema_v: u16,
@@ -89,6 +94,12 @@ pub enum DecodeError {
     Older {
         /// The version of its bytes.
         schema_v: u16,
+    },
+    /// It is larger than any record, or says that it is.
+    #[error("the record is larger than {max} bytes")]
+    TooLarge {
+        /// How large it may be.
+        max: usize,
     },
     /// The body does not say what a record of its kind says.
     #[error("the record's body is malformed: {0}")]
@@ -146,15 +157,12 @@ impl bincode::enc::write::Writer for Appender<'_> {
     }
 }
 
-/// A record's version and body, everything around it checked.
-#[derive(Debug)]
-pub(super) struct Opened<'a> {
-    pub(super) schema_v: u16,
-    body: &'a [u8],
-}
-
-/// Opens a record of `kind`, written for readers of at most `reads`.
-pub(super) fn open(bytes: &[u8], kind: RecordKind, reads: u16) -> Result<Opened<'_>, DecodeError> {
+/// Opens a record of `kind` whose schema version is at most `reads`: checks all that surrounds the body, then decodes the
+/// whole body into the frozen struct of its version.
+pub(super) fn open<T: Decode<()>>(bytes: &[u8], kind: RecordKind, reads: u16) -> Result<T, DecodeError> {
+    if bytes.len() > RECORD_BYTES_MAX {
+        return Err(DecodeError::TooLarge { max: RECORD_BYTES_MAX });
+    }
     let (header, body) = bytes.split_first_chunk::<HEADER_BYTES>().ok_or(DecodeError::Truncated)?;
     let [m0, m1, found, codec, s0, s1, r0, r1, l0, l1, l2, l3, c0, c1, c2, c3] = *header;
     if u16::from_be_bytes([m0, m1]) != MAGIC {
@@ -176,19 +184,17 @@ pub(super) fn open(bytes: &[u8], kind: RecordKind, reads: u16) -> Result<Opened<
     if min_reader > reads || schema_v > reads {
         return Err(DecodeError::Newer { schema_v, min_reader, reads });
     }
+    if schema_v < OLDEST {
+        return Err(DecodeError::Older { schema_v });
+    }
     if codec != CODEC_BINCODE {
         return Err(DecodeError::Codec(codec));
     }
-    Ok(Opened { schema_v, body })
-}
-
-impl Opened<'_> {
-    /// Decodes the body, all of it, into the frozen struct of its version.
-    pub(super) fn decode<T: Decode<()>>(&self) -> Result<T, DecodeError> {
-        let (value, read) =
-            bincode::decode_from_slice(self.body, CONFIG).map_err(|error| DecodeError::Malformed(error.to_string()))?;
-        if read == self.body.len() { Ok(value) } else { Err(DecodeError::Longer) }
-    }
+    let (value, read) = bincode::decode_from_slice(body, CONFIG).map_err(|error| match error {
+        bincode::error::DecodeError::LimitExceeded => DecodeError::TooLarge { max: RECORD_BYTES_MAX },
+        error => DecodeError::Malformed(error.to_string()),
+    })?;
+    if read == body.len() { Ok(value) } else { Err(DecodeError::Longer) }
 }
 
 fn checksum(bytes: &[u8]) -> u32 {

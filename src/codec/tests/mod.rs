@@ -1,0 +1,310 @@
+//! Round trips, golden bytes, a second reader, damage.
+
+mod samples;
+
+use std::fmt::Debug;
+
+use proptest::prelude::*;
+
+use self::samples::{any_cart, cart, head, keys, line, map, member, product};
+use super::{
+    cart::CartV1,
+    catalog::ChunkV1,
+    envelope::{HEADER_BYTES, RECORD_BYTES_MAX, ROW_BYTES_MAX},
+    record::{Receipt, Record, Unsent},
+    *,
+};
+use crate::domain::{
+    Money, UnixMillis,
+    cart::{Cart, LINES_MAX, Line, LineId},
+    product::Product,
+};
+
+/// Reads what bincode's `standard` writes: little-endian varints, tags as u32.
+fn wincode_config() -> impl wincode::config::Config {
+    wincode::config::Configuration::default().with_varint_encoding()
+}
+
+/// Every record of every version, with its golden file.
+fn golden() -> Vec<(&'static str, Vec<u8>, &'static [u8])> {
+    vec![
+        ("cart_v1", encode_cart(&cart()).unwrap().to_vec(), include_bytes!("../golden/cart_v1.bin")),
+        ("member_v1", encode_member(&member()).unwrap(), include_bytes!("../golden/member_v1.bin")),
+        ("map_v1", encode_map(&map()).unwrap(), include_bytes!("../golden/map_v1.bin")),
+        ("keys_v1", encode_keys(&keys()).unwrap(), include_bytes!("../golden/keys_v1.bin")),
+        ("catalog_head_v1", encode_head(&head()).unwrap(), include_bytes!("../golden/catalog_head_v1.bin")),
+        ("catalog_chunk_v1", encode_chunk([&product()]).unwrap(), include_bytes!("../golden/catalog_chunk_v1.bin")),
+    ]
+}
+
+fn golden_bytes(name: &str) -> &'static [u8] {
+    golden().into_iter().find(|(known, ..)| *known == name).unwrap().2
+}
+
+/// What every decoder says of `bytes`, in the order of [`golden`].
+fn decode_all(bytes: &[u8]) -> [Result<(), DecodeError>; 6] {
+    [
+        decode_cart(bytes).map(drop),
+        decode_member(bytes).map(drop),
+        decode_map(bytes).map(drop),
+        decode_keys(bytes).map(drop),
+        decode_head(bytes).map(drop),
+        decode_chunk(bytes).map(drop),
+    ]
+}
+
+/// A record whose length and checksum hold, whatever its body: what the checks behind them must withstand.
+fn resealed(header: &[u8], body: &[u8]) -> Vec<u8> {
+    let mut bytes = header[..8].to_vec();
+    bytes.extend((body.len() as u32).to_be_bytes());
+    let crc = crc32c::crc32c_append(crc32c::crc32c(&bytes), body);
+    bytes.extend(crc.to_be_bytes());
+    bytes.extend(body);
+    bytes
+}
+
+#[test]
+fn the_bytes_of_every_version_are_frozen() {
+    let changed: Vec<_> = golden().into_iter().filter(|(_, bytes, golden)| bytes != golden).collect();
+    for (name, bytes, _) in &changed {
+        std::fs::write(std::env::temp_dir().join(format!("{name}.bin")), bytes).unwrap();
+    }
+    let names: Vec<_> = changed.iter().map(|(name, ..)| name).collect();
+    assert!(
+        names.is_empty(),
+        "{names:?} are written differently now; the new bytes are in the system's temporary directory"
+    );
+}
+
+#[test]
+fn golden_bytes_read_back_as_what_they_were_made_of() {
+    assert_eq!(decode_cart(golden_bytes("cart_v1")).unwrap(), cart());
+    assert_eq!(decode_member(golden_bytes("member_v1")).unwrap(), member());
+    assert_eq!(decode_map(golden_bytes("map_v1")).unwrap(), map());
+    assert_eq!(decode_keys(golden_bytes("keys_v1")).unwrap(), keys());
+    assert_eq!(decode_head(golden_bytes("catalog_head_v1")).unwrap(), head());
+    assert_eq!(decode_chunk(golden_bytes("catalog_chunk_v1")).unwrap(), [product()]);
+}
+
+/// bincode is unmaintained: the way out stays proven.
+#[test]
+fn wincode_reads_and_writes_the_same_bytes() {
+    macro_rules! both {
+        ($name:literal, $type:ty) => {
+            let bytes = &golden_bytes($name)[HEADER_BYTES..];
+            let read: $type = wincode::config::deserialize(bytes, wincode_config()).unwrap();
+            assert_eq!(wincode::config::serialize(&read, wincode_config()).unwrap(), bytes, $name);
+        };
+    }
+    both!("cart_v1", CartV1);
+    both!("member_v1", Member);
+    both!("map_v1", ShardMap);
+    both!("keys_v1", ClusterKeys);
+    both!("catalog_head_v1", CatalogHead);
+    both!("catalog_chunk_v1", ChunkV1);
+}
+
+#[test]
+fn damage_mix_ups_and_the_future_are_told_apart_by_every_decoder() {
+    for (at, (name, _, good)) in golden().into_iter().enumerate() {
+        let decode = |bytes: &[u8]| decode_all(bytes)[at].clone().unwrap_err();
+        let with = |offset: usize, byte: u8| {
+            let mut header = good[..HEADER_BYTES].to_vec();
+            header[offset] = byte;
+            decode(&resealed(&header, &good[HEADER_BYTES..]))
+        };
+        assert_eq!(decode_all(good).iter().filter(|read| read.is_ok()).count(), 1, "{name} is read as one kind only");
+        assert_eq!(with(0, 0), DecodeError::Magic, "{name}");
+        assert!(matches!(with(2, 99), DecodeError::Kind { found: 99, .. }), "{name}");
+        assert_eq!(with(3, 9), DecodeError::Codec(9), "{name}");
+        assert_eq!(with(5, 2), DecodeError::Newer { schema_v: 2, min_reader: 1, reads: 1 }, "{name}");
+        assert_eq!(with(7, 2), DecodeError::Newer { schema_v: 1, min_reader: 2, reads: 1 }, "{name}");
+        assert_eq!(with(5, 0), DecodeError::Older { schema_v: 0 }, "{name}");
+        assert_eq!(decode(&[good, &[0]].concat()), DecodeError::Longer, "{name}");
+        let padded = resealed(good, &[&good[HEADER_BYTES..], &[0]].concat());
+        assert_eq!(decode(&padded), DecodeError::Longer, "{name}: a body longer than what it says");
+        for cut in 0..good.len() {
+            assert_eq!(decode(&good[..cut]), DecodeError::Truncated, "{name} cut at {cut}");
+        }
+        for cut in HEADER_BYTES..good.len() {
+            let cut_off = decode(&resealed(good, &good[HEADER_BYTES..cut]));
+            assert!(matches!(cut_off, DecodeError::Malformed(_) | DecodeError::TooLarge { .. }), "{name}: {cut_off:?}");
+        }
+    }
+}
+
+#[test]
+fn every_flipped_bit_is_an_error_for_every_decoder() {
+    for (name, _, good) in golden() {
+        for bit in 0..good.len() * 8 {
+            let mut bytes = good.to_vec();
+            bytes[bit / 8] ^= 1 << (bit % 8);
+            assert!(decode_all(&bytes).iter().all(Result::is_err), "{name}, bit {bit}");
+        }
+    }
+}
+
+/// Behind a checksum that holds: no byte of any body, whatever it becomes, makes its decoder panic.
+#[test]
+fn any_byte_of_any_body_may_be_any_other() {
+    for (.., good) in golden() {
+        for offset in HEADER_BYTES..good.len() {
+            for byte in 0..=u8::MAX {
+                let mut body = good[HEADER_BYTES..].to_vec();
+                body[offset - HEADER_BYTES] = byte;
+                drop(decode_all(&resealed(good, &body)));
+            }
+        }
+    }
+}
+
+/// Where the cart's currency is in its golden body.
+fn cart_currency_offset() -> usize {
+    golden_bytes("cart_v1")[HEADER_BYTES..].windows(3).position(|three| three == b"EUR").unwrap()
+}
+
+/// A length that no body can have is refused before anything is allocated for it.
+#[test]
+fn hostile_lengths_claim_no_memory() {
+    let hostile = [&[253][..], &u64::MAX.to_le_bytes()].concat();
+    let behind_currency = HEADER_BYTES + 3 + cart_currency_offset();
+    // Where each record's first length is: of lines, a name, shards, keys, chunks, products.
+    let lengths = [behind_currency, HEADER_BYTES, HEADER_BYTES + 1, HEADER_BYTES, HEADER_BYTES + 18, HEADER_BYTES];
+    for (at, ((name, _, good), offset)) in golden().into_iter().zip(lengths).enumerate() {
+        let mut body = good[HEADER_BYTES..].to_vec();
+        let offset = offset - HEADER_BYTES;
+        body.splice(offset..=offset, hostile.iter().copied());
+        let error = decode_all(&resealed(good, &body))[at].clone().unwrap_err();
+        assert_eq!(error, DecodeError::TooLarge { max: RECORD_BYTES_MAX }, "{name}");
+    }
+    let huge = vec![0; RECORD_BYTES_MAX + 1];
+    assert!(decode_all(&huge).into_iter().all(|read| read == Err(DecodeError::TooLarge { max: RECORD_BYTES_MAX })));
+}
+
+#[test]
+fn a_cart_that_no_cart_can_be_is_malformed() {
+    let broken = |name: &str, change: fn(&mut Record<Cart>)| {
+        let mut record = cart();
+        change(&mut record);
+        let bytes = encode_cart(&record).unwrap();
+        assert!(matches!(decode_cart(&bytes), Err(DecodeError::Malformed(_))), "{name}");
+    };
+    broken("no units", |record| record.state.lines[0].quantity = 0);
+    broken("no units, saved", |record| record.state.saved[0].quantity = 0);
+    broken("one line more than fits", |record| {
+        record.state.lines = (1..=LINES_MAX as u32).map(line).collect();
+        record.state.saved = vec![line(LINES_MAX as u32 + 1)];
+        record.state.line_next = LINES_MAX as u32 + 2;
+    });
+    broken("two lines of one name", |record| record.state.lines[1].id = record.state.saved[0].id);
+    broken("a line without a name", |record| record.state.lines[0].id = LineId(0));
+    broken("a line of the next one's name", |record| record.state.line_next = 3);
+    broken("a total that overflows", |record| record.state.lines[0].unit_price = i64::MAX);
+    let lower = {
+        let good = golden_bytes("cart_v1");
+        let mut body = good[HEADER_BYTES..].to_vec();
+        let at = cart_currency_offset();
+        body[at..at + 3].copy_from_slice(b"eur");
+        resealed(good, &body)
+    };
+    assert!(matches!(decode_cart(&lower), Err(DecodeError::Malformed(_))), "a currency in lower case");
+}
+
+#[test]
+fn a_product_that_no_shop_can_sell_is_malformed() {
+    let free = Product { price: Money { amount: 0, ..product().price }, ..product() };
+    assert_eq!(decode_chunk(&encode_chunk([&free]).unwrap()).unwrap(), [free]);
+    let paid_for = Product { price: Money { amount: -1, ..product().price }, ..product() };
+    let none = Product { quantity_max: 0, ..product() };
+    for broken in [paid_for, none] {
+        let bytes = encode_chunk([&product(), &broken]).unwrap();
+        assert!(matches!(decode_chunk(&bytes), Err(DecodeError::Malformed(_))));
+    }
+}
+
+#[test]
+fn what_no_row_holds_is_not_written() {
+    let mut record = cart();
+    record.state.note = Some("x".repeat(ROW_BYTES_MAX).into());
+    assert!(matches!(encode_cart(&record), Err(EncodeError::TooLarge { max: ROW_BYTES_MAX, .. })));
+    let shards = vec![map().shards.remove(0); ROW_BYTES_MAX / 8];
+    assert!(matches!(encode_map(&ShardMap { version: 1, shards }), Err(EncodeError::TooLarge { .. })));
+    let long = Product { description: "x".repeat(RECORD_BYTES_MAX).into(), ..product() };
+    assert!(matches!(encode_chunk([&long]), Err(EncodeError::TooLarge { max: RECORD_BYTES_MAX, .. })));
+}
+
+/// Decoding claims more than the bytes weigh: what was written must be read all the same.
+#[test]
+fn the_largest_records_read_back() {
+    fn reads_back<T: PartialEq + Debug>(bytes: &[u8], at_least: usize, read: Result<T, DecodeError>, made: &T) {
+        assert!(bytes.len() >= at_least, "only {} bytes: this proves little", bytes.len());
+        assert_eq!(read.as_ref(), Ok(made));
+    }
+    let mut largest = cart();
+    let metadata: Box<[_]> = (0..20).map(|n| (format!("key-{n:02}").into(), "v".repeat(45).into())).collect();
+    let full = |n| Line { title: "t".repeat(200).into(), metadata: metadata.clone(), ..line(n) };
+    largest.state.lines = (1..=LINES_MAX as u32).map(full).collect();
+    largest.state.saved.clear();
+    largest.state.line_next = LINES_MAX as u32 + 1;
+    largest.receipts = vec![Receipt { key: u128::MAX, request: u128::MAX, at: UnixMillis(u64::MAX), outcome: 7 }; 1024];
+    let event = Unsent { sequence: u64::MAX, kind: 1, at: UnixMillis(1), body: vec![7; 512].into() };
+    largest.unsent = vec![event; 64].into();
+    let bytes = encode_cart(&largest).unwrap();
+    reads_back(&bytes, 200_000, decode_cart(&bytes), &largest);
+
+    let entry = ShardEntry { node: "n".into(), incarnation: 1, epoch: 1, fence: 1 };
+    let many = ShardMap { version: 1, shards: vec![entry; ROW_BYTES_MAX / 5 - 8] };
+    let bytes = encode_map(&many).unwrap();
+    reads_back(&bytes, ROW_BYTES_MAX - 64, decode_map(&bytes), &many);
+
+    let values: Vec<Box<str>> = (0..50).map(|n| format!("value-{n:023}").into()).collect();
+    let options = (0..10).map(|n| (format!("option{n}").into(), values.clone())).collect();
+    let wide = vec![Product { options, ..product() }; 64];
+    let bytes = encode_chunk(&wide).unwrap();
+    reads_back(&bytes, RECORD_BYTES_MAX * 9 / 10, decode_chunk(&bytes), &wide);
+}
+
+#[test]
+fn keys_do_not_show_in_debug() {
+    assert_eq!(format!("{:?}", keys()), "ClusterKeys(2 guest keys)");
+}
+
+proptest! {
+    /// A cart is written straight from the state. The frozen struct is the truth: read into it, by either library, and
+    /// written again, the bytes are the same.
+    #[test]
+    fn any_cart_reads_back_and_is_written_as_the_frozen_struct_would_be(record in any_cart()) {
+        let bytes = encode_cart(&record).unwrap();
+        prop_assert_eq!(decode_cart(&bytes).unwrap(), record);
+        let body = &bytes[HEADER_BYTES..];
+        let config = bincode::config::standard();
+        let (frozen, read): (CartV1, usize) = bincode::decode_from_slice(body, config).unwrap();
+        prop_assert_eq!(read, body.len());
+        prop_assert_eq!(bincode::encode_to_vec(&frozen, config).unwrap(), body);
+        let other: CartV1 = wincode::config::deserialize(body, wincode_config()).unwrap();
+        prop_assert_eq!(&other, &frozen);
+        prop_assert_eq!(wincode::config::serialize(&other, wincode_config()).unwrap(), body);
+    }
+
+    #[test]
+    fn random_bytes_are_an_error(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+        prop_assert!(decode_all(&bytes).iter().all(Result::is_err));
+    }
+
+    /// The checksum holds, the body is anybody's.
+    #[test]
+    fn random_bodies_never_panic(body in prop::collection::vec(any::<u8>(), 0..300)) {
+        for (.., good) in golden() {
+            drop(decode_all(&resealed(good, &body)));
+        }
+    }
+
+    #[test]
+    fn mutated_carts_never_panic(record in any_cart(), at: prop::sample::Index, byte: u8) {
+        let bytes = encode_cart(&record).unwrap();
+        let mut body = bytes[HEADER_BYTES..].to_vec();
+        let at = at.index(body.len());
+        body[at] = byte;
+        drop(decode_all(&resealed(&bytes, &body)));
+    }
+}

@@ -1,0 +1,143 @@
+//! What the tests are made of: one fixed sample per record, which golden bytes hold for ever, and arbitrary carts.
+
+use proptest::prelude::*;
+
+use crate::{
+    codec::{
+        CatalogHead, ClusterKeys, Member, MemberState, ShardEntry, ShardMap,
+        record::{Armed, Effect, Receipt, Record, Unsent},
+    },
+    domain::{
+        CartId, Currency, GuestId, Id, Money, UnixMillis,
+        cart::{Cart, Line, LineId, Owner, Status},
+        product::{Availability, Product},
+    },
+};
+
+pub(super) fn line(n: u32) -> Line {
+    Line {
+        id: LineId(n),
+        sku: format!("sku-{n}").into(),
+        title: "Mug, blue".into(),
+        quantity: 2,
+        quantity_max: 999,
+        unit_price: 1299,
+        options: vec![("size".into(), "M".into())].into(),
+        metadata: vec![("gift".into(), "true".into())].into(),
+    }
+}
+
+pub(super) fn cart() -> Record<Cart> {
+    Record {
+        epoch: 7,
+        op_id: 0x1122_3344_5566_7788_99aa_bbcc_ddee_ff00,
+        state: Cart {
+            id: CartId(Id(1 << 114)),
+            revision: 3,
+            owner: Owner::Guest(GuestId(Id(42))),
+            generation: 0,
+            status: Status::Open,
+            currency: Currency::EUR,
+            lines: vec![line(1), line(3)],
+            saved: vec![line(2)],
+            line_next: 4,
+            note: Some("ring twice".into()),
+            email: None,
+            created_at: UnixMillis(1_795_000_000_000),
+            updated_at: UnixMillis(1_795_000_000_001),
+            expires_at: UnixMillis(1_802_776_000_001),
+        },
+        receipts: vec![Receipt { key: u128::MAX, request: 5, at: UnixMillis(9), outcome: 1 }],
+        unsent: [Unsent { sequence: 1, kind: 2, at: UnixMillis(3), body: Box::from([4, 5].as_slice()) }].into(),
+        effects: [Effect { key: 6, kind: 7, due: UnixMillis(8), attempts: 9, body: Box::from([10].as_slice()) }].into(),
+        armed: Some(Armed { due: UnixMillis(1_802_776_000_001), version: 1 }),
+    }
+}
+
+pub(super) fn product() -> Product {
+    Product {
+        sku: "tee-blue".into(),
+        title: "T-shirt, blue".into(),
+        description: "Organic cotton.".into(),
+        price: Money { amount: 2490, currency: Currency::EUR },
+        options: vec![("size".into(), vec!["S".into(), "M".into()])],
+        image_url: Some("/images/tee-blue.jpg".into()),
+        categories: vec!["clothing".into()],
+        availability: Availability::Low,
+        quantity_max: 5,
+    }
+}
+
+pub(super) fn member() -> Member {
+    Member {
+        name: "n1".into(),
+        incarnation: 2,
+        http: "127.0.0.1:8080".into(),
+        admin: "127.0.0.1:9090".into(),
+        cluster: String::new(),
+        release: "0.1.0".into(),
+        schema_min: 1,
+        schema_max: 1,
+        lease: 300,
+        state: MemberState::Leaving,
+    }
+}
+
+pub(super) fn map() -> ShardMap {
+    ShardMap { version: 9, shards: vec![ShardEntry { node: "n1".into(), incarnation: 2, epoch: 300, fence: 299 }] }
+}
+
+pub(super) fn keys() -> ClusterKeys {
+    ClusterKeys { guest_mac: vec![(2, [7; 32]), (1, [9; 32])] }
+}
+
+pub(super) fn head() -> CatalogHead {
+    CatalogHead { generation: 4, source: 1 << 100, chunks: vec![1, u128::MAX], products: 65 }
+}
+
+fn text() -> impl Strategy<Value = Box<str>> {
+    "\\PC{0,20}".prop_map(Box::from)
+}
+
+fn pairs() -> impl Strategy<Value = Box<[(Box<str>, Box<str>)]>> {
+    prop::collection::vec((text(), text()), 0..4).prop_map(Vec::into)
+}
+
+prop_compose! {
+    fn any_line()(sku in text(), title in text(), quantity in 1u16.., quantity_max: u16,
+        unit_price in 0i64..1_000_000_000_000, options in pairs(), metadata in pairs()) -> Line {
+        Line { id: LineId(0), sku, title, quantity, quantity_max, unit_price, options, metadata }
+    }
+}
+
+prop_compose! {
+    pub(super) fn any_cart()(id: u128, guest: u128, numbers: [u64; 6], generation: u32, line_first in 1..u32::MAX - 100,
+        currency in "[A-Z]{3}", status in 0..3usize, mut lines in prop::collection::vec(any_line(), 0..6), mut saved in prop::collection::vec(any_line(), 0..4),
+        note in prop::option::of(text()), email in prop::option::of(text()), op_id: u128,
+        receipts in prop::collection::vec((any::<[u128; 2]>(), any::<u64>(), any::<u32>()), 0..4),
+        bodies in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..20), 0..3),
+        armed in prop::option::of(any::<[u64; 2]>())) -> Record<Cart> {
+        let ids = (line_first..).map(LineId);
+        lines.iter_mut().chain(&mut saved).zip(ids).for_each(|(line, id)| line.id = id);
+        let line_next = line_first + (lines.len() + saved.len()) as u32;
+        let [revision, created_at, updated_at, expires_at, epoch, other] = numbers;
+        let receipt = |([key, request], at, outcome): ([u128; 2], u64, u32)| Receipt { key, request, at: UnixMillis(at), outcome };
+        let unsent = |body: &Vec<u8>| Unsent { sequence: other, kind: 1, at: UnixMillis(other), body: body.clone().into() };
+        let effect = |body: &Vec<u8>| {
+            Effect { key: op_id, kind: 1, due: UnixMillis(other), attempts: line_next, body: body.clone().into() }
+        };
+        Record {
+            epoch, op_id,
+            state: Cart {
+                id: CartId(Id(id)), revision, owner: Owner::Guest(GuestId(Id(guest))), generation,
+                status: [Status::Open, Status::Closed, Status::Expired][status],
+                currency: Currency::parse(&currency).unwrap(), lines, saved, line_next, note, email,
+                created_at: UnixMillis(created_at), updated_at: UnixMillis(updated_at), expires_at: UnixMillis(expires_at),
+            },
+            receipts: receipts.into_iter().map(receipt).collect(),
+            unsent: bodies.iter().map(unsent).collect(),
+            effects: bodies.iter().map(effect).collect(),
+            armed: armed.map(|[due, version]| Armed { due: UnixMillis(due), version }),
+        }
+    }
+}
