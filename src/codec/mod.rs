@@ -10,7 +10,7 @@ mod cluster;
 pub mod envelope;
 pub mod record;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use cart::{CART_SCHEMA_V, decode_cart, encode_cart};
 pub use catalog::{CATALOG_SCHEMA_V, CatalogHead, decode_chunk, decode_head, encode_chunk, encode_head};

@@ -6,7 +6,7 @@ use std::time::Duration;
 use axum::{
     body::Body,
     extract::{FromRequest, FromRequestParts, RawPathParams, Request},
-    http::{HeaderMap, header, request::Parts},
+    http::{HeaderMap, HeaderValue, header, request::Parts},
 };
 use bytes::Bytes;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
@@ -221,13 +221,28 @@ fn if_match(headers: &HeaderMap) -> Result<Option<u64>, Problem> {
     revision.map(Some).ok_or_else(|| Problem::new(Code::InvalidRequest, "If-Match is one ETag as it was sent, or *"))
 }
 
-/// Whether the client has this revision already.
-pub(super) fn has_revision(headers: &HeaderMap, revision: u64) -> bool {
-    let Some(value) = headers.get(header::IF_NONE_MATCH).and_then(|value| value.to_str().ok()) else { return false };
-    let is_it = |tag: &str| {
-        let tag = tag.trim();
-        let tag = tag.strip_prefix("W/").unwrap_or(tag);
-        tag == "*" || tag.strip_prefix('"').and_then(|t| t.strip_suffix('"')).is_some_and(|t| t.parse() == Ok(revision))
-    };
-    value.split(',').any(is_it)
+/// What the client has already: the If-None-Match header, taken alone so that no request's headers are copied.
+#[derive(Debug)]
+pub(super) struct Has(Option<HeaderValue>);
+
+impl<S: Sync> FromRequestParts<S> for Has {
+    type Rejection = std::convert::Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Self::Rejection> {
+        Ok(Self(parts.headers.get(header::IF_NONE_MATCH).cloned()))
+    }
+}
+
+impl Has {
+    /// Whether the client has this revision.
+    pub(super) fn revision(&self, revision: u64) -> bool {
+        let Some(value) = self.0.as_ref().and_then(|value| value.to_str().ok()) else { return false };
+        let is_it = |tag: &str| {
+            let tag = tag.trim();
+            let tag = tag.strip_prefix("W/").unwrap_or(tag);
+            let quoted = tag.strip_prefix('"').and_then(|tag| tag.strip_suffix('"'));
+            tag == "*" || quoted.is_some_and(|tag| tag.parse() == Ok(revision))
+        };
+        value.split(',').any(is_it)
+    }
 }

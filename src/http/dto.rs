@@ -82,7 +82,7 @@ pub(super) struct ProductPage<'a> {
     pub(super) next_cursor: Option<String>,
 }
 
-/// A cart.
+/// A cart, for the API's description; `cart_json` writes it.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Cart)]
 pub(super) struct CartView<'a> {
@@ -206,9 +206,13 @@ fn display<S: Serializer>(value: &impl Display, to: S) -> Result<S::Ok, S::Error
 }
 
 fn rfc3339<S: Serializer>(at: &UnixMillis, to: S) -> Result<S::Ok, S::Error> {
+    to.collect_str(&timestamp(*at))
+}
+
+/// RFC 3339, UTC, milliseconds.
+pub(super) fn timestamp(at: UnixMillis) -> impl Display {
     // Years past 9999 cannot be written; nothing that a clock gave comes near.
-    let at = UNIX_EPOCH + Duration::from_millis(at.0.min(253_402_300_799_999));
-    to.collect_str(&humantime::format_rfc3339_millis(at))
+    humantime::format_rfc3339_millis(UNIX_EPOCH + Duration::from_millis(at.0.min(253_402_300_799_999)))
 }
 
 fn lines<S: Serializer>(Lines(cart, lines): &Lines<'_>, to: S) -> Result<S::Ok, S::Error> {

@@ -1,6 +1,7 @@
 //! What surrounds every request: admission, ids, CORS, negotiation, counting, logging, and the last word on panics.
 
 use std::{
+    fmt::Write as _,
     panic::AssertUnwindSafe,
     sync::Arc,
     time::{Duration, Instant},
@@ -165,7 +166,12 @@ pub(super) fn request_id(headers: &HeaderMap) -> String {
     };
     match headers.get("request-id").and_then(|value| value.to_str().ok()).filter(sane) {
         Some(id) => id.to_owned(),
-        None => format!("req_{}", Id(clock::random())),
+        None => {
+            let mut id = String::with_capacity(REQUEST_ID_BYTES_MAX);
+            // Writing to a string cannot fail.
+            let _ = write!(id, "req_{}", Id(clock::random()));
+            id
+        }
     }
 }
 

@@ -15,9 +15,9 @@ use serde::Deserialize;
 use tokio::sync::watch;
 
 use super::{
-    App, carts,
+    App, cart_json, carts,
     change::{self, Addressed, Caller},
-    dto::{CartView, Ticket},
+    dto::Ticket,
     openapi::ReadProblems,
     problem::{Code, Problem},
     token::TICKET_TTL_MS,
@@ -101,7 +101,7 @@ impl Watching {
             if cart.revision > self.seen {
                 self.seen = cart.revision;
                 let event = Event::default().event("cart").id(cart.revision.to_string());
-                return event.json_data(CartView::from(&*cart)).ok();
+                return Some(event.data(String::from_utf8(cart_json::write(&cart, None)).ok()?));
             }
         }
     }

@@ -1,6 +1,6 @@
 //! Round trips, golden bytes, a second reader, damage.
 
-mod samples;
+pub(crate) mod samples;
 
 use std::fmt::Debug;
 

@@ -111,7 +111,7 @@ prop_compose! {
 }
 
 prop_compose! {
-    pub(super) fn any_cart()(id: u128, guest: u128, numbers: [u64; 6], generation: u32, line_first in 1..u32::MAX - 100,
+    pub(crate) fn any_cart()(id: u128, guest: u128, numbers: [u64; 6], generation: u32, line_first in 1..u32::MAX - 100,
         currency in "[A-Z]{3}", status in 0..3usize, mut lines in prop::collection::vec(any_line(), 0..6), mut saved in prop::collection::vec(any_line(), 0..4),
         note in prop::option::of(text()), email in prop::option::of(text()), op_id: u128,
         receipts in prop::collection::vec((any::<[u128; 2]>(), any::<u64>(), any::<u32>()), 0..4),
