@@ -21,12 +21,12 @@ use super::{
 use crate::{
     codec::record::Armed,
     domain::ShardId,
-    store::{Reason, Row, Saved, Store},
+    store::{Done, Reason, Row, Saved, Store},
     telemetry::metrics::metrics,
 };
 
 /// What an actor in memory costs beside its state: machine, map entries, allocator.
-const RESIDENT_OVERHEAD_BYTES: usize = 480;
+const RESIDENT_OVERHEAD_BYTES: usize = 416;
 /// What a receipt costs.
 const RECEIPT_BYTES: usize = 48;
 
@@ -93,13 +93,13 @@ impl<S> Shown<S> {
 
 /// Results that come back to the shard.
 #[derive(Debug)]
-pub(super) enum Done {
+pub(super) enum Ended {
     Loaded(u128, u128, Result<Option<Row>, Reason>),
     Saved(u128, u128, Saved),
 }
 
 /// Where results are sent.
-pub(super) type Back = Arc<dyn Fn(Done) + Send + Sync>;
+pub(super) type Back = Arc<dyn Fn(Ended) + Send + Sync>;
 
 #[derive(Debug)]
 struct Resident<E: Entity> {
@@ -316,7 +316,7 @@ fn load<E: Entity>(id: u128, number: u128, serial: bool, ground: &Ground) {
     tokio::spawn(async move {
         let result = loading.await;
         metrics().store_load_duration_seconds.observe(asked.elapsed().as_secs_f64());
-        back(Done::Loaded(id, number, result));
+        back(Ended::Loaded(id, number, result));
     });
 }
 
@@ -327,9 +327,7 @@ fn save<E: Entity>(id: u128, order: SaveOrder, ground: &Ground) {
     metrics().store_saved_bytes_total.inc_by(row.body.len() as u64);
     let op_id = row.op_id;
     let marks = arm.map(|armed| agenda::entry(ground.shard, E::KIND, id, armed)).into_iter().collect();
-    let saving = ground.store.save(E::KIND, id, expect, row, marks);
-    tokio::spawn(async move {
-        let saved = saving.await;
+    let done = Done::new(move |saved| {
         let outcome = match &saved {
             Saved::Applied => "applied",
             Saved::Lost(_) => "lost",
@@ -338,8 +336,9 @@ fn save<E: Entity>(id: u128, order: SaveOrder, ground: &Ground) {
         };
         let seconds = asked.elapsed().as_secs_f64();
         metrics().store_save_duration_seconds.with_label_values(&[outcome]).observe(seconds);
-        back(Done::Saved(id, op_id, saved));
+        back(Ended::Saved(id, op_id, saved));
     });
+    ground.store.save_then(E::KIND, id, expect, row, marks, done);
 }
 
 fn unmark<E: Entity>(id: u128, armed: Armed, ground: &Ground) {

@@ -21,7 +21,7 @@ use super::{
     ask::{Ask, Failure},
     cart::CartEntity,
     durable::{Facts, Input, Surroundings},
-    residents::{Aftermath, Done, Ground, Place, Queue, Residents, Shown, Ticket, input},
+    residents::{Aftermath, Ended, Ground, Place, Queue, Residents, Shown, Ticket, input},
     system::Options,
 };
 use crate::{
@@ -83,7 +83,7 @@ pub(super) enum Message {
         id: u128,
         reply: oneshot::Sender<Option<Facts>>,
     },
-    Done(Done),
+    Ended(Ended),
     /// An agenda scan ended.
     Scanned(Scanned),
     /// A row was seen by the sweep whose timer the agenda may have lost.
@@ -135,9 +135,9 @@ impl Actor for ShardActor {
     type Arguments = Setting;
 
     async fn pre_start(&self, myself: ActorRef<Message>, setting: Setting) -> Result<State, ActorProcessingErr> {
-        let back = Arc::new(move |done| {
+        let back = Arc::new(move |ended| {
             // A shard that stopped meanwhile needs no results: its successor loads for itself.
-            let _ = myself.send_message(Message::Done(done));
+            let _ = myself.send_message(Message::Ended(ended));
         });
         let ground =
             Ground { shard: setting.door.shard, store: Arc::clone(&setting.store), back, op_id_next: clock::random() };
@@ -184,10 +184,10 @@ impl Actor for ShardActor {
             Message::Facts { id, reply } => {
                 let _ = reply.send(state.carts.facts(id)); // who asked may have gone
             }
-            Message::Done(Done::Loaded(id, number, result)) => {
+            Message::Ended(Ended::Loaded(id, number, result)) => {
                 state.step(&myself, id, Input::Loaded(number, result), &around);
             }
-            Message::Done(Done::Saved(id, op_id, saved)) => {
+            Message::Ended(Ended::Saved(id, op_id, saved)) => {
                 state.step(&myself, id, Input::Saved(op_id, saved), &around);
             }
             Message::Scanned(scanned) => state.scanned(&myself, scanned, &around),

@@ -9,11 +9,13 @@ use futures_util::future::BoxFuture;
 use crate::domain::UnixMillis;
 
 pub use self::{
+    done::Done,
     embedded::Embedded,
     memory::Memory,
     settle::{Settled, settle},
 };
 
+mod done;
 pub mod embedded;
 pub mod faulty;
 pub mod memory;
@@ -214,6 +216,13 @@ pub trait Store: Send + Sync + fmt::Debug + 'static {
     /// the row. Applied = synced to durable storage.
     fn save(&self, kind: Kind, id: u128, expect: Expect, row: Row, marks: Vec<IndexEntry>)
     -> BoxFuture<'static, Saved>;
+
+    /// The same save, for whoever has nothing to wait with: `done` is told once how it ended. A store with threads of its
+    /// own tells from there and spares a task for each save.
+    fn save_then(&self, kind: Kind, id: u128, expect: Expect, row: Row, marks: Vec<IndexEntry>, done: Done) {
+        let saving = self.save(kind, id, expect, row, marks);
+        tokio::spawn(async move { done.tell(saving.await) });
+    }
 
     /// Puts entries, synced; the same entry again is harmless.
     fn index_put(&self, entries: Vec<IndexEntry>) -> BoxFuture<'static, Result<(), Reason>>;

@@ -8,7 +8,7 @@ use std::{
 
 use super::{
     Committed, Durable, Entity, Flight, Note, Output, Phase, Rider, SaveOrder, Surroundings, Token, Verdict, Work,
-    planted::planted, receipts, release, reply,
+    planted::planted, receipts, release, reply, saving::ANSWER_AFTER_MAX_MS,
 };
 use crate::{
     actors::ask::{Ask, Effect, Failure},
@@ -48,9 +48,7 @@ impl<E: Entity, T: Token> Durable<E, T> {
             && !self.waiting.is_empty()
             && let Phase::Saving { flight, .. } = std::mem::replace(&mut self.phase, Phase::Cold)
         {
-            for rider in flight.riders.into_iter().rev() {
-                self.waiting.push_front(rider.waiting);
-            }
+            self.waiting.splice(0..0, flight.riders.into_iter().map(|rider| rider.waiting));
             self.phase = Phase::Ready(flight.next);
         }
         while !self.waiting.is_empty() {
@@ -58,7 +56,7 @@ impl<E: Entity, T: Token> Durable<E, T> {
                 Phase::Cold => {
                     let number = op_id();
                     self.phase = Phase::Loading(number);
-                    self.covered = self.admitted;
+                    self.waiting.iter_mut().for_each(|waiting| waiting.covered = true);
                     return out.push(Output::Load { number, serial: self.doubt });
                 }
                 Phase::Ready(committed) => self.turn(Some(committed), around, op_id, out),
@@ -82,8 +80,8 @@ impl<E: Entity, T: Token> Durable<E, T> {
         let mut turn = Turn::new(base.as_ref(), around.wall);
         turn.dirty = !claimed && !planted!(ClaimSkipped);
         // Taken whole, so that an actor at rest keeps no room for a queue.
-        let mut queue = std::mem::take(&mut self.waiting);
-        while let Some(waiting) = queue.pop_front() {
+        let mut queue = std::mem::take(&mut self.waiting).into_iter();
+        while let Some(waiting) = queue.next() {
             if waiting.deadline_ms <= around.mono_ms {
                 reply(waiting.work, Failure::TimedOut(Effect::None), out);
                 continue;
@@ -107,8 +105,8 @@ impl<E: Entity, T: Token> Durable<E, T> {
         if !turn.dirty {
             let (riders, unmark, outdated) = (turn.riders, turn.unmark, turn.outdated);
             for rider in riders {
-                if base.is_none() && rider.waiting.number >= self.covered && !planted!(AbsenceKept) {
-                    self.waiting.push_back(rider.waiting);
+                if base.is_none() && !rider.waiting.covered && !planted!(AbsenceKept) {
+                    self.waiting.push(rider.waiting);
                 } else {
                     release(rider, base.as_ref().map(|base| &base.record.state), out);
                 }
@@ -138,6 +136,7 @@ impl<E: Entity, T: Token> Durable<E, T> {
                     out.extend(std::mem::take(&mut flight.unmark).into_iter().map(Output::Unmark));
                 }
                 out.push(Output::Save(flight.order.clone()));
+                self.tick_by(flight.sent_ms + ANSWER_AFTER_MAX_MS, out);
                 self.phase = Phase::Saving { shown: base.filter(|_| claimed), flight: Box::new(flight) };
             }
             Err((riders, why)) => {
@@ -303,6 +302,7 @@ impl<'a, E: Entity, T: Token> Turn<'a, E, T> {
             unmark: self.unmark,
             unsettled: false,
             attempts: 0,
+            sent_ms: around.mono_ms,
             resend_at_ms: None,
         })
     }

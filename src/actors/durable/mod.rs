@@ -26,7 +26,7 @@ mod trouble;
 #[cfg(test)]
 mod tests;
 
-use std::{collections::VecDeque, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 pub use self::io::{Entity, Facts, Input, Note, Outcome, Output, SaveOrder, Surroundings, Token};
 use self::planted::planted;
@@ -49,14 +49,10 @@ pub const WAITING_AGE_MAX_MS: u64 = 2_000;
 #[derive(Debug)]
 pub struct Durable<E: Entity, T> {
     phase: Phase<E, T>,
-    waiting: VecDeque<Waiting<E, T>>,
+    /// Oldest first. Taken whole by each turn.
+    waiting: Vec<Waiting<E, T>>,
     /// A tick has been asked for by this moment (`u64::MAX` = none), so that a busy actor asks for one and not for one per command.
     tick_ms: u64,
-    /// Counts what was admitted.
-    admitted: u64,
-    /// What was admitted before the last load was sent: only these may be told that there is no row. Whoever came later
-    /// may know of one.
-    covered: u64,
     /// Whether the next load must be ordered with saves whose outcome this actor does not know.
     doubt: bool,
     trouble: Option<Box<Trouble>>,
@@ -91,8 +87,9 @@ enum Phase<E: Entity, T> {
 #[derive(Debug)]
 struct Waiting<E: Entity, T> {
     work: Work<E, T>,
-    /// Its place among all that were admitted.
-    number: u64,
+    /// It was there when the last load was sent: only then may it be told that there is no row. Whoever came later may
+    /// know of one.
+    covered: bool,
     since_ms: u64,
     deadline_ms: u64,
 }
@@ -139,15 +136,7 @@ impl<E: Entity> Verdict<E> {
 
 impl<E: Entity, T: Token> Default for Durable<E, T> {
     fn default() -> Self {
-        Self {
-            phase: Phase::Cold,
-            waiting: VecDeque::new(),
-            tick_ms: u64::MAX,
-            admitted: 0,
-            covered: 0,
-            doubt: false,
-            trouble: None,
-        }
+        Self { phase: Phase::Cold, waiting: Vec::new(), tick_ms: u64::MAX, doubt: false, trouble: None }
     }
 }
 
@@ -163,7 +152,7 @@ impl<E: Entity, T: Token> Durable<E, T> {
         match input {
             Input::Ask { ask, since_ms, token } => {
                 let deadline_ms = since_ms.saturating_add(millis(ask.timeout));
-                self.admit(Waiting { work: Work::Ask(ask, token), number: 0, since_ms, deadline_ms }, around, out);
+                self.admit(Waiting { work: Work::Ask(ask, token), covered: false, since_ms, deadline_ms }, around, out);
             }
             Input::Read { timeout, since_ms, token } => {
                 if let Some(state) = self.readable(around) {
@@ -171,13 +160,17 @@ impl<E: Entity, T: Token> Durable<E, T> {
                     return out.push(Output::Reply(token, Ok(answer)));
                 }
                 let deadline_ms = since_ms.saturating_add(millis(timeout));
-                self.admit(Waiting { work: Work::Read(token), number: 0, since_ms, deadline_ms }, around, out);
+                self.admit(Waiting { work: Work::Read(token), covered: false, since_ms, deadline_ms }, around, out);
             }
             Input::Wake(armed) => {
                 let waits = |w: &Waiting<E, T>| matches!(w.work, Work::Wake(there) if there == armed);
                 if !self.waiting.iter().any(waits) && !planted!(WakeLost) {
-                    let wake =
-                        Waiting { work: Work::Wake(armed), number: 0, since_ms: around.mono_ms, deadline_ms: u64::MAX };
+                    let wake = Waiting {
+                        work: Work::Wake(armed),
+                        covered: false,
+                        since_ms: around.mono_ms,
+                        deadline_ms: u64::MAX,
+                    };
                     self.admit(wake, around, out);
                 }
             }
@@ -263,7 +256,7 @@ impl<E: Entity, T: Token> Durable<E, T> {
         (committed.record.epoch >= around.fence || planted!(ClaimSkipped)).then_some(&committed.record.state)
     }
 
-    fn admit(&mut self, mut waiting: Waiting<E, T>, around: &Surroundings, out: &mut Vec<Output<E, T>>) {
+    fn admit(&mut self, waiting: Waiting<E, T>, around: &Surroundings, out: &mut Vec<Output<E, T>>) {
         if let Phase::Resting { until_ms } = self.phase
             && around.mono_ms < until_ms
         {
@@ -274,7 +267,7 @@ impl<E: Entity, T: Token> Durable<E, T> {
             // The store is stuck: more would only wait for their deadlines.
             return reply(waiting.work, Failure::StoreUnavailable(Effect::None), out);
         }
-        let oldest_ms = self.waiting.front().map_or(0, |first| around.mono_ms.saturating_sub(first.since_ms));
+        let oldest_ms = self.waiting.first().map_or(0, |first| around.mono_ms.saturating_sub(first.since_ms));
         if (self.pending() >= WAITING_MAX || oldest_ms > WAITING_AGE_MAX_MS) && !planted!(QueueUnbounded) {
             let retry_after = Duration::from_secs(1);
             return reply(waiting.work, Failure::Overloaded { retry_after }, out);
@@ -282,9 +275,7 @@ impl<E: Entity, T: Token> Durable<E, T> {
         if waiting.deadline_ms != u64::MAX {
             self.tick_by(waiting.deadline_ms, out);
         }
-        waiting.number = self.admitted;
-        self.admitted += 1;
-        self.waiting.push_back(waiting);
+        self.waiting.push(waiting);
     }
 
     fn tick_by(&mut self, at_ms: u64, out: &mut Vec<Output<E, T>>) {
@@ -361,11 +352,16 @@ impl<E: Entity, T: Token> Durable<E, T> {
         let mut next_ms = u64::MAX;
         match &mut self.phase {
             Phase::Saving { flight, .. } => {
+                if flight.answer_by_ms().is_some_and(|by_ms| by_ms <= now_ms) {
+                    out.push(Output::Note(Note::Unknown(Reason::new("the store does not answer"))));
+                    flight.unsettled = true;
+                }
                 stuck = flight.unsettled;
                 let (over, riding) =
                     std::mem::take(&mut flight.riders).into_iter().partition(|r| r.waiting.deadline_ms <= now_ms);
                 flight.riders = riding;
-                next_ms = flight.riders.iter().map(|r| r.waiting.deadline_ms).min().unwrap_or(u64::MAX);
+                let deadlines_ms = flight.riders.iter().map(|rider| rider.waiting.deadline_ms);
+                next_ms = deadlines_ms.chain(flight.answer_by_ms()).min().unwrap_or(u64::MAX);
                 for Rider { waiting, verdict } in over {
                     let effect = if verdict.has_effect() { Effect::Unknown } else { Effect::None };
                     reply(waiting.work, too_late(stuck, effect), out);
@@ -382,7 +378,7 @@ impl<E: Entity, T: Token> Durable<E, T> {
             _ => {}
         }
         if self.waiting.iter().any(|w| w.deadline_ms <= now_ms) {
-            let (over, still): (VecDeque<_>, _) =
+            let (over, still): (Vec<_>, _) =
                 std::mem::take(&mut self.waiting).into_iter().partition(|w| w.deadline_ms <= now_ms);
             self.waiting = still;
             for waiting in over {

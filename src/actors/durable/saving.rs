@@ -1,6 +1,6 @@
 //! A save in flight: who rides in it, and what each of its ends means for them.
 
-use std::{collections::VecDeque, sync::Arc};
+use std::sync::Arc;
 
 use super::{
     Committed, Durable, Entity, Note, Output, Phase, Rider, SaveOrder, Surroundings, Token, Work, planted::planted,
@@ -17,6 +17,9 @@ pub(super) const RESEND_AFTER_MIN_MS: u64 = 50;
 /// Longest pause between two identical saves: recovery within 2 s of the store's return needs less.
 pub(super) const RESEND_AFTER_MAX_MS: u64 = 1_000;
 
+/// A save without an answer for so long counts as one of unknown outcome: no disk or database that is well needs it.
+pub(super) const ANSWER_AFTER_MAX_MS: u64 = 10_000;
+
 /// A save in flight and those who ride in it.
 #[derive(Debug)]
 pub(super) struct Flight<E: Entity, T> {
@@ -28,6 +31,7 @@ pub(super) struct Flight<E: Entity, T> {
     /// An attempt's outcome was unknown: it may land at any time.
     pub(super) unsettled: bool,
     pub(super) attempts: u32,
+    pub(super) sent_ms: u64,
     /// When to send it again; `None` = an attempt is out.
     pub(super) resend_at_ms: Option<u64>,
 }
@@ -81,11 +85,11 @@ impl<E: Entity, T: Token> Durable<E, T> {
         let Phase::Saving { flight, .. } = std::mem::replace(&mut self.phase, Phase::Cold) else { return };
         out.push(Output::Retracted);
         self.doubt = true;
-        let mut again = VecDeque::with_capacity(flight.riders.len() + self.waiting.len());
+        let mut again = Vec::with_capacity(flight.riders.len() + self.waiting.len());
         for Rider { waiting, verdict } in flight.riders {
             let keyed = matches!(&waiting.work, Work::Ask(ask, _) if ask.key.is_some());
             if certainly_lost || keyed || !verdict.has_effect() {
-                again.push_back(waiting);
+                again.push(waiting);
             } else {
                 reply(waiting.work, Failure::StoreUnavailable(Effect::Unknown), out);
             }
@@ -134,6 +138,11 @@ impl<E: Entity, T: Token> Durable<E, T> {
 }
 
 impl<E: Entity, T: Token> Flight<E, T> {
+    /// When the store must have answered; `None` = it has, or it is late already.
+    pub(super) fn answer_by_ms(&self) -> Option<u64> {
+        (!self.unsettled).then_some(self.sent_ms.saturating_add(ANSWER_AFTER_MAX_MS))
+    }
+
     /// Waits a little longer each time, then the very same save again.
     fn pause(&mut self, around: &Surroundings, out: &mut Vec<Output<E, T>>) {
         let after_ms = RESEND_AFTER_MIN_MS.saturating_mul(1 << self.attempts.min(8)).min(RESEND_AFTER_MAX_MS);

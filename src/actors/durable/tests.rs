@@ -148,6 +148,29 @@ fn foreign(row: &Row, version: u64, epoch: u64) -> Saved {
     Saved::Lost(Some(Head { version, epoch, op_id: row.op_id + 1_000 }))
 }
 
+/// P9: no wait is without a bound, also when the store never answers.
+#[test]
+fn a_save_without_an_answer_becomes_unknown_and_may_still_end_well() {
+    let (mut bench, _) = Bench::with_cart();
+    bench.ask(2, add(), None);
+    let row = bench.save().row;
+    let at = |bench: &mut Bench, ms| {
+        bench.around.mono_ms = ms;
+        bench.step(Input::Tick);
+    };
+    at(&mut bench, 1_000 + 3_000);
+    assert!(matches!(&bench.told()[..], [(2, Err(Failure::TimedOut(Effect::Unknown)))]));
+    assert!(!bench.machine.is_unsettled());
+    assert!(bench.out.iter().any(|output| matches!(output, Output::WakeAt(ms) if *ms == 11_000)), "{:?}", bench.out);
+    at(&mut bench, 11_000);
+    assert!(bench.machine.is_unsettled(), "a shard with such a save is not handed off as clean");
+    assert!(bench.saves().is_empty(), "the first attempt is still out");
+    bench.saved(&row, Saved::Applied);
+    assert!(!bench.machine.is_unsettled());
+    bench.read(3);
+    assert!(matches!(&bench.told()[..], [(3, Ok(answer))] if answer.state.lines.len() == 1));
+}
+
 #[test]
 fn p1_an_answer_waits_for_its_save_and_a_read_tells_what_is_committed() {
     let (mut bench, _) = Bench::with_cart();

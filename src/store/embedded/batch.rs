@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     domain::UnixMillis,
-    store::{Head, Reason, Saved},
+    store::{Done, Head, Reason, Saved},
     telemetry::clock,
 };
 
@@ -43,7 +43,7 @@ pub(super) fn write(tree: &Tree, jobs: Vec<Job>) -> Result<(), Reason> {
         match decided {
             Decided::Save(done, saved) => {
                 // An answer that the batch did not change may rest on another save of the batch: it falls with it.
-                let _ = done.send(match &result {
+                done.tell(match &result {
                     Ok(()) => saved,
                     Err(Failure::NotWritten(reason)) => Saved::Refused(reason.clone()),
                     Err(Failure::MaybeWritten(reason)) => Saved::Unknown(reason.clone()),
@@ -63,7 +63,7 @@ pub(super) fn write(tree: &Tree, jobs: Vec<Job>) -> Result<(), Reason> {
 
 /// Who is to be told what once the batch is on disk.
 enum Decided {
-    Save(oneshot::Sender<Saved>, Saved),
+    Save(Done, Saved),
     Index(oneshot::Sender<Result<(), Reason>>),
     Nobody,
 }

@@ -7,10 +7,7 @@
 use std::{
     fmt,
     path::PathBuf,
-    sync::{
-        Arc, Mutex, PoisonError,
-        mpsc::{SyncSender, sync_channel},
-    },
+    sync::{Arc, Mutex, PoisonError},
     thread::JoinHandle,
     time::Duration,
 };
@@ -20,17 +17,19 @@ use tokio::sync::{RwLock, Semaphore, oneshot};
 
 use self::{
     files::{Directory, Tree},
-    writer::{Job, Message, Work, Writer},
+    queue::Queue,
+    writer::{Job, Work, Writer},
 };
 use super::{
-    Expect, Health, IndexEntry, Kind, Reason, Row, RowPage, SCAN_BYTES_MAX, SCAN_MAX, Saved, Store, check_entries,
-    check_row,
+    Done, Expect, Health, IndexEntry, Kind, Reason, Row, RowPage, SCAN_BYTES_MAX, SCAN_MAX, Saved, Store,
+    check_entries, check_row,
 };
 use crate::telemetry::clock;
 
 mod batch;
 mod files;
 mod layout;
+mod queue;
 mod writer;
 
 /// Jobs that may wait for the writer, the batch that it works on included: four full batches, less than a second's
@@ -111,7 +110,7 @@ struct Shared {
     /// `None` while the writer reopens the database; readers wait for the lock meanwhile.
     tree: Arc<RwLock<Option<Tree>>>,
     health: Mutex<Health>,
-    jobs: SyncSender<Message>,
+    queue: Queue,
     places: Arc<Semaphore>,
     reads: Arc<Semaphore>,
 }
@@ -134,16 +133,14 @@ impl Embedded {
             fjall::Error::Locked => OpenError::Locked { dir: dir.clone() },
             other => OpenError::Database { dir: dir.clone(), source: Box::new(other) },
         })?;
-        // One slot more than there are places: the message to stop always fits.
-        let (jobs, queue) = sync_channel(QUEUE_JOBS_MAX + 1);
         let shared = Arc::new(Shared {
             tree: Arc::new(RwLock::new(Some(tree))),
             health: Mutex::default(),
-            jobs,
+            queue: Queue::default(),
             places: Arc::new(Semaphore::new(QUEUE_JOBS_MAX)),
             reads: Arc::new(Semaphore::new(READS_MAX)),
         });
-        let writer = Writer::new(directory, shared.clone(), queue);
+        let writer = Writer::new(directory, shared.clone());
         let writer = std::thread::Builder::new()
             .name("store-writer".to_owned())
             .spawn(move || writer.run())
@@ -183,10 +180,9 @@ impl fmt::Debug for Embedded {
 
 impl Drop for Embedded {
     fn drop(&mut self) {
-        // Fails only when the writer has panicked, and then there is nothing to wait for.
-        let _ = self.shared.jobs.try_send(Message::Stop);
+        self.shared.queue.close();
         if let Some(writer) = self.writer.take() {
-            let _ = writer.join();
+            let _ = writer.join(); // fails only when the writer has panicked, and then there is nothing to wait for
         }
     }
 }
@@ -200,28 +196,33 @@ impl Shared {
         self.health.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Queues work. `Err` = it is certainly not done.
-    async fn queue(&self, work: Work) -> Result<(), Reason> {
-        let refused = self.health().writes_refused.clone();
-        if let Some(reason) = refused {
-            return Err(reason);
+    /// Whether writes are refused now.
+    fn check_writes(&self) -> Result<(), Reason> {
+        self.health().writes_refused.clone().map_or(Ok(()), Err)
+    }
+
+    /// Queues work, after a wait for a place in the queue; or refuses it.
+    async fn submit(&self, work: Work) {
+        let places = self.places.clone().acquire_many_owned(places(&work));
+        match (self.check_writes(), tokio::time::timeout(QUEUE_WAIT_MAX, places).await) {
+            (Ok(()), Ok(Ok(place))) => self.queue.push(Job { work, place }),
+            (Err(reason), _) => work.refuse(&reason),
+            (Ok(()), _) => work.refuse(&Reason::new("too many writes wait for the disk")),
         }
-        let places =
-            u32::try_from(work.bytes().div_ceil(QUEUE_PLACE_BYTES).clamp(1, QUEUE_JOBS_MAX)).unwrap_or(u32::MAX);
-        let place = tokio::time::timeout(QUEUE_WAIT_MAX, self.places.clone().acquire_many_owned(places)).await;
-        let Ok(Ok(place)) = place else {
-            return Err(Reason::new("too many writes wait for the disk"));
-        };
-        self.jobs.try_send(Message::Job(Job { work, place })).map_err(|_| Reason::new("the store is closed"))
     }
 
     /// Queues expired rows for deletion if there is a place now; the next sweep meets those again that had none.
     fn purge(&self, keys: Vec<[u8; layout::ROW_KEY_BYTES]>) {
         let work = Work::Purge { keys };
         if let Ok(place) = self.places.clone().try_acquire_owned() {
-            let _ = self.jobs.try_send(Message::Job(Job { work, place }));
+            self.queue.push(Job { work, place });
         }
     }
+}
+
+/// Places in the queue that a job takes.
+fn places(work: &Work) -> u32 {
+    u32::try_from(work.bytes().div_ceil(QUEUE_PLACE_BYTES).clamp(1, QUEUE_JOBS_MAX)).unwrap_or(u32::MAX)
 }
 
 /// Waits for the writer's answer. `Err` = it may be done, or may still be.
@@ -236,7 +237,7 @@ async fn answer<T>(receiver: oneshot::Receiver<T>) -> Result<T, Reason> {
 /// Changes of the index, queued and awaited.
 async fn change_index(shared: Arc<Shared>, changes: writer::IndexChanges) -> Result<(), Reason> {
     let (done, receiver) = oneshot::channel();
-    shared.queue(Work::Index { changes, done }).await?;
+    shared.submit(Work::Index { changes, done }).await;
     answer(receiver).await?
 }
 
@@ -259,27 +260,29 @@ impl Store for Embedded {
         row: Row,
         marks: Vec<IndexEntry>,
     ) -> BoxFuture<'static, Saved> {
-        let shared = self.shared.clone();
-        Box::pin(async move {
-            if let Err(reason) = check_row(expect, &row).and_then(|()| check_entries(&marks)) {
-                return Saved::Refused(reason);
+        let (sender, receiver) = oneshot::channel();
+        let done = Done::new(move |saved| {
+            let _ = sender.send(saved); // nobody waits any more
+        });
+        self.save_then(kind, id, expect, row, marks, done);
+        Box::pin(async move { answer(receiver).await.unwrap_or_else(Saved::Unknown) })
+    }
+
+    fn save_then(&self, kind: Kind, id: u128, expect: Expect, row: Row, marks: Vec<IndexEntry>, done: Done) {
+        let checked = check_row(expect, &row).and_then(|()| check_entries(&marks));
+        if let Err(reason) = checked.and_then(|()| self.shared.check_writes()) {
+            return done.tell(Saved::Refused(reason));
+        }
+        let (key, head, updated_at_ms) = (layout::row_key(kind, id), row.head(), row.updated_at_ms);
+        let (value, marks) = (layout::encode_row(&row), puts(marks));
+        let work = Work::Save { key, expect, head, updated_at_ms, value, marks, done };
+        match self.shared.places.clone().try_acquire_many_owned(places(&work)) {
+            Ok(place) => self.shared.queue.push(Job { work, place }),
+            Err(_) => {
+                let shared = self.shared.clone();
+                tokio::spawn(async move { shared.submit(work).await });
             }
-            let (done, receiver) = oneshot::channel();
-            let save = Work::Save {
-                key: layout::row_key(kind, id),
-                expect,
-                head: row.head(),
-                updated_at_ms: row.updated_at_ms,
-                value: layout::encode_row(&row),
-                marks: puts(marks),
-                done,
-            };
-            drop(row);
-            match shared.queue(save).await {
-                Ok(()) => answer(receiver).await.unwrap_or_else(Saved::Unknown),
-                Err(reason) => Saved::Refused(reason),
-            }
-        })
+        }
     }
 
     fn index_put(&self, entries: Vec<IndexEntry>) -> BoxFuture<'static, Result<(), Reason>> {

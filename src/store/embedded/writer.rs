@@ -5,31 +5,20 @@
 //! reopens. Until that works, reads are served from the old database, whose memory holds only what was synced.
 
 use std::{
-    sync::{
-        Arc,
-        mpsc::{Receiver, RecvTimeoutError, TryRecvError},
-    },
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
-use super::{Shared, batch, files::Directory, layout::ROW_KEY_BYTES};
+use super::{Shared, batch, files::Directory, layout::ROW_KEY_BYTES, queue::Next};
 use crate::{
-    store::{Expect, Head, Reason, Saved},
+    store::{Done, Expect, Head, Reason, Saved},
     telemetry::metrics::metrics,
 };
 
-/// Jobs in one batch: enough to share one sync among everyone who waits, few enough that the first is not kept
-/// waiting by the work for the last.
-const BATCH_JOBS_MAX: usize = 1024;
-/// Bytes in one batch: what a slow disk syncs within tens of milliseconds.
-const BATCH_BYTES_MAX: usize = 4 * 1024 * 1024;
-/// A batch that follows one of at least so many jobs waits a little for as many again: those who were just answered
-/// are about to come back, and a sync costs the same for all of them. One lonely writer never waits.
-const COMPANY_JOBS_MIN: usize = 8;
-/// How long it waits for company: a fraction of what a sync takes.
-const COMPANY_WAIT: Duration = Duration::from_micros(500);
+/// Longest wait for company: a slow sync is not made much slower by it.
+const COMPANY_WAIT_MAX: Duration = Duration::from_millis(4);
 /// Pause between attempts to recover, at first and at most: each copies the journals, up to some 128 MiB.
 const RECOVERY_PAUSE_MIN: Duration = Duration::from_millis(100);
 const RECOVERY_PAUSE_MAX: Duration = Duration::from_secs(2);
@@ -42,12 +31,6 @@ const DISK_BYTES_AGE_MAX: Duration = Duration::from_secs(10);
 pub(super) type IndexChanges = Vec<(Vec<u8>, Option<Vec<u8>>)>;
 /// Stored key of a row.
 pub(super) type RowKey = [u8; ROW_KEY_BYTES];
-
-/// What the writer is asked.
-pub(super) enum Message {
-    Job(Job),
-    Stop,
-}
 
 /// Work and its place in the queue, given back when the job is answered.
 pub(super) struct Job {
@@ -64,7 +47,7 @@ pub(super) enum Work {
         updated_at_ms: u64,
         value: Vec<u8>,
         marks: IndexChanges,
-        done: oneshot::Sender<Saved>,
+        done: Done,
     },
     Index {
         changes: IndexChanges,
@@ -87,6 +70,17 @@ impl Work {
             Self::Purge { keys } => keys.len() * ROW_KEY_BYTES,
         }
     }
+
+    /// Tells whoever asked that it is certainly not done.
+    pub(super) fn refuse(self, reason: &Reason) {
+        match self {
+            Self::Save { done, .. } => done.tell(Saved::Refused(reason.clone())),
+            Self::Index { done, .. } => {
+                let _ = done.send(Err(reason.clone())); // nobody waits any more
+            }
+            Self::Purge { .. } => {}
+        }
+    }
 }
 
 /// Why writes are refused, and when to try again.
@@ -101,91 +95,52 @@ struct Refusing {
 pub(super) struct Writer {
     directory: Directory,
     shared: Arc<Shared>,
-    queue: Receiver<Message>,
-    /// Jobs in the batch before.
+    /// Jobs in the batch before, and how long its commit took.
     jobs_before: usize,
+    commit_took: Duration,
     refusing: Option<Refusing>,
     space_at: Option<Instant>,
     disk_bytes_at: Option<Instant>,
 }
 
 impl Writer {
-    pub(super) fn new(directory: Directory, shared: Arc<Shared>, queue: Receiver<Message>) -> Self {
-        let mut writer =
-            Self { directory, shared, queue, jobs_before: 0, refusing: None, space_at: None, disk_bytes_at: None };
+    pub(super) fn new(directory: Directory, shared: Arc<Shared>) -> Self {
+        let (jobs_before, commit_took) = (0, Duration::ZERO);
+        let (refusing, space_at, disk_bytes_at) = (None, None, None);
+        let mut writer = Self { directory, shared, jobs_before, commit_took, refusing, space_at, disk_bytes_at };
         writer.publish_health();
         writer
     }
 
-    /// Works until told to stop, then closes the database.
+    /// Works until the queue is closed and empty, then closes the database.
     pub(super) fn run(mut self) {
-        while let Some(message) = self.next() {
-            match message {
-                Message::Stop => break,
-                Message::Job(job) if self.refuses() => self.refuse(job),
-                Message::Job(job) => {
-                    let (jobs, stop) = self.gather(job);
-                    self.write(jobs);
-                    if stop {
-                        break;
+        loop {
+            // Waiting twice as long as a commit takes can at most triple it, and spares whole ones: each sync that company
+            // joins is one that it does not need for itself.
+            let company_wait = (self.commit_took * 2).min(COMPANY_WAIT_MAX);
+            let patience = self.refusing.as_ref().map(|why| why.retry_at.saturating_duration_since(Instant::now()));
+            match self.shared.queue.take(self.jobs_before, patience, company_wait) {
+                Next::Closed => break,
+                Next::Nothing => self.try_recovery(),
+                Next::Batch(jobs) => match self.refusal() {
+                    Some(reason) => {
+                        jobs.into_iter().for_each(|job| job.work.refuse(&reason));
+                        self.try_recovery();
                     }
-                }
+                    None => {
+                        self.jobs_before = jobs.len();
+                        self.write(jobs);
+                    }
+                },
             }
         }
         *self.shared.tree.blocking_write() = None;
     }
 
-    /// The next message; meanwhile recovers when its time has come.
-    fn next(&mut self) -> Option<Message> {
-        loop {
-            let Some(refusing) = &self.refusing else {
-                return self.queue.recv().ok();
-            };
-            let wait = refusing.retry_at.saturating_duration_since(Instant::now());
-            if !wait.is_zero() {
-                match self.queue.recv_timeout(wait) {
-                    Ok(message) => return Some(message),
-                    Err(RecvTimeoutError::Disconnected) => return None,
-                    Err(RecvTimeoutError::Timeout) => {}
-                }
-            }
-            self.try_recovery();
-        }
-    }
-
-    /// All that waits, up to a batch; and whether to stop after it.
-    fn gather(&mut self, first: Job) -> (Vec<Job>, bool) {
-        let mut bytes = first.work.bytes();
-        let mut jobs = vec![first];
-        let company = if self.jobs_before >= COMPANY_JOBS_MIN { self.jobs_before } else { 0 };
-        let until = Instant::now() + COMPANY_WAIT;
-        while jobs.len() < BATCH_JOBS_MAX && bytes < BATCH_BYTES_MAX {
-            let next = match self.queue.try_recv() {
-                Err(TryRecvError::Empty) if jobs.len() < company => {
-                    let left = until.saturating_duration_since(Instant::now());
-                    self.queue.recv_timeout(left).map_err(|_| TryRecvError::Empty)
-                }
-                other => other,
-            };
-            match next {
-                Ok(Message::Job(job)) => {
-                    bytes += job.work.bytes();
-                    jobs.push(job);
-                }
-                Ok(Message::Stop) => {
-                    self.jobs_before = jobs.len();
-                    return (jobs, true);
-                }
-                Err(TryRecvError::Empty | TryRecvError::Disconnected) => break,
-            }
-        }
-        self.jobs_before = jobs.len();
-        (jobs, false)
-    }
-
     fn write(&mut self, jobs: Vec<Job>) {
         #[expect(clippy::cast_precision_loss, reason = "at most a thousand")]
         metrics().store_batch_writes.observe(jobs.len() as f64);
+        let began = Instant::now();
         let shared = self.shared.clone();
         let tree = shared.tree.blocking_read();
         let result = match tree.as_ref() {
@@ -194,21 +149,22 @@ impl Writer {
             None => Err(Reason::new("the database is closed")),
         };
         drop(tree);
+        self.commit_took = began.elapsed();
         match result {
             Ok(()) => self.publish_health(),
             Err(reason) => self.start_refusing(reason, true),
         }
     }
 
-    /// Whether writes are refused now; starts to refuse when the disk has become too full.
-    fn refuses(&mut self) -> bool {
+    /// Why writes are refused now, if they are; starts to refuse when the disk has become too full.
+    fn refusal(&mut self) -> Option<Reason> {
         if self.refusing.is_none() && self.space_at.is_none_or(|at| at.elapsed() > SPACE_AGE_MAX) {
             self.space_at = Some(Instant::now());
             if let Err(reason) = self.directory.check_space() {
                 self.start_refusing(reason, false);
             }
         }
-        self.refusing.is_some()
+        self.refusing.as_ref().map(|why| why.reason.clone())
     }
 
     fn start_refusing(&mut self, reason: Reason, broken: bool) {
@@ -219,21 +175,9 @@ impl Writer {
         self.publish_health();
     }
 
-    fn refuse(&self, job: Job) {
-        let Some(Refusing { reason, .. }) = &self.refusing else { return };
-        match job.work {
-            Work::Save { done, .. } => {
-                let _ = done.send(Saved::Refused(reason.clone()));
-            }
-            Work::Index { done, .. } => {
-                let _ = done.send(Err(reason.clone()));
-            }
-            Work::Purge { .. } => {}
-        }
-    }
-
+    /// Recovers, if its time has come.
     fn try_recovery(&mut self) {
-        let Some(refusing) = &self.refusing else { return };
+        let Some(refusing) = self.refusing.as_ref().filter(|why| why.retry_at <= Instant::now()) else { return };
         match self.recover(refusing.broken) {
             Ok(()) => {
                 self.refusing = None;
