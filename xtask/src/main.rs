@@ -10,7 +10,8 @@ const HELP: &str = "cargo xtask COMMAND
   test [STAGE …]             every check and test, or these: fmt clippy doc deny tests schemathesis
   sim [--seed N] [--seeds N] [--first N]
                              replay one seed with its trace, or run many
-  bench [--full]             rates and latencies as ratios in one run; --full adds 1,000,000 stored carts";
+  bench [--full]             rates and latencies as ratios in one run; --full adds 1,000,000 stored carts
+  bench --database           the same against a database and its bare driver";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();

@@ -2,6 +2,8 @@
 
 use std::{
     env,
+    io::Read,
+    os::unix::process::CommandExt,
     path::PathBuf,
     process::{Child, Command, Stdio},
 };
@@ -26,27 +28,58 @@ pub(crate) fn cargo(arguments: &[&str]) -> Command {
 /// Runs to the end; anything but success is an error.
 pub(crate) fn wait(command: &mut Command) -> Result<(), String> {
     let shown = format!("{command:?}");
-    let status = command.status().map_err(|error| format!("{shown}: {error}"))?;
+    let mut running = Guarded::spawn(command)?;
+    let status = running.child.wait().map_err(|error| format!("{shown}: {error}"))?;
     if status.success() { Ok(()) } else { Err(format!("{shown}: {status}")) }
 }
 
 /// What a command prints on standard output.
 pub(crate) fn output(command: &mut Command) -> Result<String, String> {
     let shown = format!("{command:?}");
-    let output = command.stderr(Stdio::inherit()).output().map_err(|error| format!("{shown}: {error}"))?;
-    if !output.status.success() {
-        return Err(format!("{shown}: {}", output.status));
+    let mut running = Guarded::spawn(command.stdout(Stdio::piped()))?;
+    let mut text = String::new();
+    if let Some(mut stdout) = running.child.stdout.take() {
+        stdout.read_to_string(&mut text).map_err(|error| format!("{shown}: {error}"))?;
     }
-    String::from_utf8(output.stdout).map_err(|error| format!("{shown}: {error}"))
+    let status = running.child.wait().map_err(|error| format!("{shown}: {error}"))?;
+    if status.success() { Ok(text) } else { Err(format!("{shown}: {status}")) }
 }
 
-/// A process that ends with its guard.
-pub(crate) struct Guarded(pub(crate) Child);
+/// A process that ends with its guard, and everything that it started with it, also when this process is killed: a shell
+/// waits at the other end of a pipe and kills the whole group when the pipe closes.
+pub(crate) struct Guarded {
+    pub(crate) child: Child,
+    watch: Child,
+}
+
+impl Guarded {
+    /// Starts it in a process group of its own.
+    pub(crate) fn spawn(command: &mut Command) -> Result<Self, String> {
+        let shown = format!("{command:?}");
+        let failed = |error| format!("{shown}: {error}");
+        let mut child = command.process_group(0).spawn().map_err(failed)?;
+        let kill_group = format!("read -r _; kill -KILL -- -{}", child.id());
+        let watch = Command::new("sh")
+            .args(["-c", &kill_group])
+            .process_group(0)
+            .stdin(Stdio::piped())
+            .stderr(Stdio::null()) // mostly it finds nothing left to kill
+            .spawn();
+        match watch {
+            Ok(watch) => Ok(Self { child, watch }),
+            Err(error) => {
+                drop(child.kill()); // unwatched, it must not run
+                drop(child.wait());
+                Err(failed(error))
+            }
+        }
+    }
+}
 
 impl Drop for Guarded {
     fn drop(&mut self) {
-        // Gone already, it cannot be killed: that is as good.
-        drop(self.0.kill());
-        drop(self.0.wait());
+        drop(self.watch.stdin.take());
+        drop(self.watch.wait());
+        drop(self.child.wait());
     }
 }

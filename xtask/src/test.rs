@@ -81,8 +81,8 @@ fn schemathesis() -> Result<(), String> {
         .args(["--set", "store.kind=memory", "--set", "log.format=json"])
         .stdin(Stdio::null())
         .stderr(Stdio::piped());
-    let mut server = Guarded(serve.spawn().map_err(|error| error.to_string())?);
-    let stderr = server.0.stderr.take().ok_or("no standard error")?;
+    let mut server = Guarded::spawn(&mut serve)?;
+    let stderr = server.child.stderr.take().ok_or("no standard error")?;
     let mut lines = BufReader::new(stderr).lines();
     let ready = lines.by_ref().map_while(Result::ok).find_map(|line| {
         let line: serde_json::Value = serde_json::from_str(&line).ok()?;

@@ -1,5 +1,7 @@
 //! `cargo xtask bench`: everything in one run, the server on one core, the generator on the other; ratios, not boasts.
 
+mod database;
+
 use std::{
     fs,
     io::{BufRead, BufReader},
@@ -40,6 +42,9 @@ pub(crate) fn run(options: &[String]) -> Result<(), String> {
     let scratch = Scratch(target().join("bench"));
     drop(fs::remove_dir_all(&scratch.0)); // of a run that was killed
     fs::create_dir_all(&scratch.0).map_err(text)?;
+    if options.iter().any(|option| option == "--database") {
+        return database::run(&scratch.0);
+    }
     rates(&scratch.0)?;
     memory(&scratch.0)?;
     let size = fs::metadata(release("trolley")).map_err(text)?.len() as f64 / MIB;
@@ -66,16 +71,21 @@ fn pinned(core: &str, program: &Path) -> Command {
 }
 
 fn serve(dir: &Path, core: Option<&str>) -> Result<Server, String> {
+    serve_with(dir, core, &[])
+}
+
+fn serve_with(dir: &Path, core: Option<&str>, options: &[String]) -> Result<Server, String> {
     let began = Instant::now();
     let program = release("trolley");
     let mut command = core.map_or_else(|| Command::new(&program), |core| pinned(core, &program));
     command
         .args(["serve", "--set", "http.listen=127.0.0.1:0", "--set", "admin.listen=127.0.0.1:0"])
         .args(["--set", "log.format=json", "--set", &format!("store.data_dir={}", dir.display())])
+        .args(options.iter().flat_map(|option| ["--set", option]))
         .stdin(Stdio::null())
         .stderr(Stdio::piped());
-    let mut process = Guarded(command.spawn().map_err(text)?);
-    let mut lines = BufReader::new(process.0.stderr.take().ok_or("no standard error")?).lines();
+    let mut process = Guarded::spawn(&mut command)?;
+    let mut lines = BufReader::new(process.child.stderr.take().ok_or("no standard error")?).lines();
     let line = lines.by_ref().map_while(Result::ok).find(|line| line.contains("\"ready\""));
     let ready_s = began.elapsed().as_secs_f64();
     let line: Value = serde_json::from_str(&line.ok_or("the server did not get ready")?).map_err(text)?;
@@ -85,8 +95,22 @@ fn serve(dir: &Path, core: Option<&str>) -> Result<Server, String> {
 }
 
 fn load(scenario: &str, address: &str, more: &[&str]) -> Result<Value, String> {
-    let mut command = pinned("1", &release("loadtest"));
-    command.args([scenario, "--address", address, "--connections", CONNECTIONS, "--seconds", SECONDS]).args(more);
+    measured(pinned("1", &release("loadtest")), scenario, address, CONNECTIONS, more)
+}
+
+/// Without a core of its own: three programs share two cores.
+fn load_with(scenario: &str, address: &str, connections: &str, more: &[&str]) -> Result<Value, String> {
+    measured(Command::new(release("loadtest")), scenario, address, connections, more)
+}
+
+fn measured(
+    mut command: Command,
+    scenario: &str,
+    address: &str,
+    connections: &str,
+    more: &[&str],
+) -> Result<Value, String> {
+    command.args([scenario, "--address", address, "--connections", connections, "--seconds", SECONDS]).args(more);
     serde_json::from_str(&output(&mut command)?).map_err(text)
 }
 
@@ -118,9 +142,9 @@ fn rates(scratch: &Path) -> Result<(), String> {
     let sample_path = scratch.join("sample.json");
     fs::write(&sample_path, sample).map_err(text)?;
     let mut ceiling = pinned("0", &release("examples/ceiling"));
-    let mut ceiling = Guarded(ceiling.arg(&sample_path).stdout(Stdio::piped()).spawn().map_err(text)?);
+    let mut ceiling = Guarded::spawn(ceiling.arg(&sample_path).stdout(Stdio::piped()))?;
     let mut at = String::new();
-    let stdout = ceiling.0.stdout.take().ok_or("no standard output")?;
+    let stdout = ceiling.child.stdout.take().ok_or("no standard output")?;
     BufReader::new(stdout).read_line(&mut at).map_err(text)?;
     let at = at.trim();
 
@@ -177,7 +201,7 @@ fn saved(server: &Server) -> Result<(f64, f64), String> {
 fn memory(scratch: &Path) -> Result<(), String> {
     let server = serve(&scratch.join("memory"), None)?;
     let rss = || -> Result<f64, String> {
-        let status = fs::read_to_string(format!("/proc/{}/status", server.process.0.id())).map_err(text)?;
+        let status = fs::read_to_string(format!("/proc/{}/status", server.process.child.id())).map_err(text)?;
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).ok_or("no VmRSS")?;
         let kib: f64 = line.trim().trim_end_matches(" kB").trim().parse().map_err(text)?;
         Ok(kib * 1024.0)
