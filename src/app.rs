@@ -15,7 +15,7 @@ use crate::{
     cli::config::{Config, StoreKind},
     cluster::{self, Identity},
     http::{self, App, Cors, GuestTokens, Parts, admin::Admin, serve::Limits},
-    store::{Embedded, Memory, Store, embedded},
+    store::{Cql, Embedded, Memory, Store, cql, embedded},
     telemetry::clock,
 };
 
@@ -25,9 +25,9 @@ const ADMIN_CONNECTIONS_MAX: usize = 64;
 /// Why the node does not start, or did not go on.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The data directory.
+    /// The store.
     #[error(transparent)]
-    Open(#[from] embedded::OpenError),
+    Open(#[from] StoreError),
     /// Ownership.
     #[error(transparent)]
     Cluster(#[from] cluster::Error),
@@ -58,24 +58,60 @@ pub enum Error {
     /// The cluster's keys.
     #[error(transparent)]
     Keys(#[from] http::token::NoKey),
+    /// Another process owns the shards now.
+    #[error(
+        "another node took over this one's carts, and it has stopped: give every node a cluster.node_name of its own, and start one process for each"
+    )]
+    Fenced,
     /// Signals cannot be awaited.
     #[error("signals cannot be awaited: {0}")]
     Signals(io::Error),
 }
 
+/// Why the store does not open.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The data directory.
+    #[error(transparent)]
+    Embedded(#[from] embedded::OpenError),
+    /// The database.
+    #[error(transparent)]
+    Cql(#[from] cql::OpenError),
+}
+
 /// The configured store.
 ///
 /// # Errors
-/// When the data directory cannot be opened.
-pub fn open_store(config: &Config) -> Result<Arc<dyn Store>, embedded::OpenError> {
+/// [`StoreError`] when the data directory cannot be opened, or the database not used.
+pub async fn open_store(config: &Config) -> Result<Arc<dyn Store>, StoreError> {
     Ok(match config.store_kind {
         StoreKind::Memory => Arc::new(Memory::default()),
+        StoreKind::Scylla => Arc::new(Cql::open(&cql_options(config)).await?),
         StoreKind::Embedded => Arc::new(Embedded::open(embedded::Options {
             cache_bytes: config.store_cache_bytes,
             free_bytes_min: config.store_free_bytes_min,
             ..embedded::Options::new(&config.store_data_dir)
         })?),
     })
+}
+
+/// How the configured database is reached.
+#[must_use]
+pub fn cql_options(config: &Config) -> cql::Options {
+    cql::Options {
+        contact_points: config.store_contact_points.clone(),
+        keyspace: config.store_keyspace.clone(),
+        local_dc: config.store_local_dc.clone(),
+        user: config.store_user.clone(),
+        password: config.store_password.clone(),
+        password_file: config.store_password_file.clone(),
+        tls_ca: config.store_tls_ca.clone(),
+        tls_cert: config.store_tls_cert.clone(),
+        tls_key: config.store_tls_key.clone(),
+        connect_timeout: config.store_connect_timeout,
+        request_timeout: config.store_request_timeout,
+        saves_in_flight_max: config.store_saves_in_flight_max,
+    }
 }
 
 /// Runs one node until it is told to stop.
@@ -93,7 +129,7 @@ pub async fn serve(config: Config) -> Result<(), Error> {
     let (http_address, admin_address) =
         (address(&public, config.http_listen), address(&operators, config.admin_listen));
 
-    let store = open_store(&config)?;
+    let store = open_store(&config).await?;
     let identity = Identity {
         name: config.cluster_node_name.as_str().into(),
         http: http_address.to_string(),
@@ -154,10 +190,15 @@ pub async fn serve(config: Config) -> Result<(), Error> {
         ready_ms = began.elapsed().as_millis() as u64,
         "ready"
     );
-    tokio::select! {
-        _ = terminate.recv() => tracing::info!("SIGTERM: finishing what was begun"),
-        _ = interrupt.recv() => tracing::info!("SIGINT: finishing what was begun"),
-    }
+    let is_fenced = tokio::select! {
+        _ = terminate.recv() => { tracing::info!("SIGTERM: finishing what was begun"); false }
+        _ = interrupt.recv() => { tracing::info!("SIGINT: finishing what was begun"); false }
+        () = cluster::superseded(&store, &ownership) => {
+            tracing::error!("fenced: another node took over; stopping");
+            true
+        }
+        () = system.fenced() => { tracing::error!("fenced: another node took over; stopping"); true }
+    };
     // Nobody waits for a channel without receivers, so sending may fail.
     let _ = stop.send(true);
     let _ = public.await;
@@ -166,7 +207,7 @@ pub async fn serve(config: Config) -> Result<(), Error> {
     let _ = end.send(true);
     let _ = operators.await;
     tracing::info!("stopped");
-    Ok(())
+    if is_fenced { Err(Error::Fenced) } else { Ok(()) }
 }
 
 fn actor_options(config: &Config) -> actors::Options {

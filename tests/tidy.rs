@@ -87,10 +87,12 @@ fn a_room_imports_only_rooms_to_its_left() {
 #[test]
 fn a_library_is_known_where_it_belongs() {
     // Library, and where it may be named.
-    let homes: [(&str, &[&str]); 7] = [
+    let homes: [(&str, &[&str]); 9] = [
         ("bincode", &["src/codec/"]),
         ("fjall", &["src/store/embedded/"]),
         ("ractor", &["src/actors/"]),
+        ("scylla", &["src/store/cql/"]),
+        ("rustls", &["src/store/cql/connect.rs"]),
         ("axum", &["src/http/", "src/app.rs"]),
         ("serde", &["src/actors/", "src/catalog/", "src/http/", "src/cli/", "src/codec/"]),
         (

@@ -325,11 +325,13 @@ fn save<E: Entity>(id: u128, order: SaveOrder, ground: &Ground) {
     let SaveOrder { expect, row, arm, riders } = order;
     metrics().actor_coalesced_commands.observe(riders as f64);
     metrics().store_saved_bytes_total.inc_by(row.body.len() as u64);
-    let op_id = row.op_id;
+    let (op_id, epoch) = (row.op_id, row.epoch);
     let marks = arm.map(|armed| agenda::entry(ground.shard, E::KIND, id, armed)).into_iter().collect();
     let done = Done::new(move |saved| {
         let outcome = match &saved {
             Saved::Applied => "applied",
+            Saved::Lost(Some(head)) if head.op_id == op_id => "ours",
+            Saved::Lost(Some(head)) if head.epoch > epoch => "fenced",
             Saved::Lost(_) => "lost",
             Saved::Unknown(_) => "unknown",
             Saved::Refused(_) => "refused",
@@ -362,6 +364,10 @@ fn count<E: Entity>(id: u128, note: &Note) {
         Note::Unknown(reason) => {
             metrics.store_unknown_saves_total.inc();
             tracing::warn!(actor.kind = ?E::KIND, actor.id = %id, %reason, "the outcome of a save is unknown");
+        }
+        Note::Settled(how) => {
+            metrics.store_settled_saves_total.with_label_values(&[how]).inc();
+            tracing::info!(actor.kind = ?E::KIND, actor.id = %id, how, "a save of unknown outcome is settled");
         }
         Note::Lost => {
             metrics.store_conflicts_total.with_label_values(&["other"]).inc();

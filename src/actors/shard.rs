@@ -14,7 +14,7 @@ use std::{
 };
 
 use ractor::{Actor, ActorProcessingErr, ActorRef};
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{Notify, oneshot, watch};
 
 use super::{
     agenda,
@@ -112,6 +112,8 @@ pub(super) struct Setting {
     pub(super) options: Options,
     pub(super) epoch: u64,
     pub(super) fence: u64,
+    /// Told when a newer owner shows up.
+    pub(super) fenced: Arc<Notify>,
 }
 
 pub(super) struct ShardActor;
@@ -252,6 +254,7 @@ impl State {
         );
         self.carts.abandon(&Failure::NotOwner);
         self.timers.clear();
+        self.setting.fenced.notify_one();
     }
 
     fn schedule(&mut self, myself: &ActorRef<Message>, mono_ms: u64) {

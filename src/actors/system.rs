@@ -7,7 +7,10 @@ use std::{
 
 use arc_swap::ArcSwap;
 use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
-use tokio::{sync::oneshot, task::JoinHandle};
+use tokio::{
+    sync::{Notify, oneshot},
+    task::JoinHandle,
+};
 
 use super::{
     agenda,
@@ -64,6 +67,7 @@ pub struct System {
     supervisor: ActorRef<Watch>,
     clockwork: Vec<JoinHandle<()>>,
     handle: Handle,
+    fenced: Arc<Notify>,
 }
 
 impl System {
@@ -77,6 +81,7 @@ impl System {
             let marks = (0..options.shards).map(|shard| agenda::low_mark_entry(ShardId(shard), now)).collect();
             store.index_put(marks).await?;
         }
+        let fenced = Arc::new(Notify::new());
         let settings: Vec<Setting> = ownership
             .shards
             .iter()
@@ -86,6 +91,7 @@ impl System {
                 options: options.clone(),
                 epoch: owned.epoch,
                 fence: owned.fence,
+                fenced: Arc::clone(&fenced),
             })
             .collect();
         let (supervisor, _) = Actor::spawn(None, Supervisor, settings.clone()).await?;
@@ -98,13 +104,18 @@ impl System {
             tokio::spawn(pulse(Arc::clone(&places))),
             tokio::spawn(super::sweep::run(store, Arc::clone(&places), options.shards)),
         ];
-        Ok(Self { places, supervisor, clockwork, handle })
+        Ok(Self { places, supervisor, clockwork, handle, fenced })
     }
 
     /// The door for everybody else.
     #[must_use]
     pub fn handle(&self) -> Handle {
         self.handle.clone()
+    }
+
+    /// Waits until a row shows that a newer owner exists.
+    pub async fn fenced(&self) {
+        self.fenced.notified().await;
     }
 
     /// Refuses newcomers, ends event streams, waits until every save is settled and everybody told, at most `patience`;

@@ -30,7 +30,7 @@ pub(super) async fn inspect(config: &Config, id: &str, as_json: bool) -> Result<
 
 /// The row, without anything that its shopper wrote.
 async fn stored(config: &Config, id: CartId) -> Result<Value, Failure> {
-    let store = app::open_store(config).map_err(Failure::failed)?;
+    let store = app::open_store(config).await.map_err(Failure::failed)?;
     let row = store.load(Kind::Cart, id.0.0, true).await.map_err(Failure::failed)?;
     let row = row.ok_or_else(|| Failure::failed(format!("there is no {id}")))?;
     let record = codec::decode_cart(&row.body).map_err(Failure::failed)?;

@@ -4,7 +4,11 @@ use std::{io::IsTerminal, path::Path, process::ExitCode};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use super::{Failure, config::Config, say};
+use super::{
+    Failure,
+    config::{Config, StoreKind},
+    say,
+};
 use crate::{app, catalog, domain::product::Product};
 
 /// A file's bytes and products, or every fault in it.
@@ -19,8 +23,13 @@ pub(super) fn read(path: &Path) -> Result<(Vec<u8>, Vec<Product>), Failure> {
 
 pub(super) async fn import(config: &Config, path: &Path) -> Result<ExitCode, Failure> {
     let (file, products) = read(path)?;
-    let store = app::open_store(config).map_err(|error| {
-        Failure::failed(format!("{error}\n  a running node takes single products: PUT /admin/products/<sku>; or name the file as catalog.path and restart it"))
+    let store = app::open_store(config).await.map_err(|error| {
+        let hint = if config.store_kind == StoreKind::Embedded {
+            "\n  a running node takes single products: PUT /admin/products/<sku>; or name the file as catalog.path and restart it"
+        } else {
+            ""
+        };
+        Failure::failed(format!("{error}{hint}"))
     })?;
     let bar = ProgressBar::new(products.len() as u64);
     let style = ProgressStyle::with_template("importing {wide_bar} {pos}/{len} products {eta}");

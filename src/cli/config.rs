@@ -36,7 +36,7 @@ const fn key(name: &'static str, default: &'static str, doc: &'static str) -> Ke
 }
 
 /// Every option.
-pub const KEYS: [Key; 24] = [
+pub const KEYS: [Key; 37] = [
     key("http.listen", "127.0.0.1:8080", "address of the public listener; port 0 picks a free one"),
     key("http.connections_max", "1024", "open connections of the public listener; more wait in the system's queue"),
     key("http.in_flight_max", "2048", "requests answered at once; more are refused with `overloaded`"),
@@ -56,10 +56,36 @@ pub const KEYS: [Key; 24] = [
         secret: true,
     },
     key("cluster.node_name", "n1", "this node's name, the same at every start"),
-    key("store.kind", "embedded", "embedded = a directory of this machine; memory = nothing is kept (tests)"),
+    key(
+        "store.kind",
+        "embedded",
+        "embedded = a directory of this machine; scylla = ScyllaDB or Apache Cassandra 5; memory = nothing is kept (tests)",
+    ),
     key("store.data_dir", "trolley-data", "directory of the embedded store; made when absent"),
     key("store.cache_bytes", "4194304", "blocks of the embedded store kept in memory"),
     key("store.free_bytes_min", "67108864", "free bytes on the disk below which writes are refused"),
+    key(
+        "store.contact_points",
+        "127.0.0.1:9042",
+        "nodes of the database, host:port separated by commas; the others are found",
+    ),
+    key("store.keyspace", "trolley", "keyspace of the database; `trolley migrate` makes it"),
+    key("store.local_dc", "", "data centre of the database that this node uses; needed when there are several"),
+    key("store.replication_factor", "3", "copies of each row in the data centre, for a keyspace that is made"),
+    key("store.user", "", "the database's user; empty = it asks for none"),
+    Key {
+        name: "store.password",
+        default: "",
+        doc: "password of the database's user; better in store.password_file or the environment than in a flag",
+        secret: true,
+    },
+    key("store.password_file", "", "file that holds the password, as secrets are mounted; read at the start"),
+    key("store.tls_ca", "", "PEM file of authorities that sign the database's certificates; setting it turns TLS on"),
+    key("store.tls_cert", "", "PEM file of this node's certificate, where the database asks for one"),
+    key("store.tls_key", "", "PEM file of that certificate's private key"),
+    key("store.connect_timeout", "5s", "how long a connection to the database may take to open"),
+    key("store.request_timeout", "3s", "how long the database may take to answer; a save is then of unknown outcome"),
+    key("store.saves_in_flight_max", "512", "saves that the database works on at once; more wait for their turn"),
     key("catalog.path", "", "JSON Lines file that is imported at the start when it differs from what the store holds"),
     key("carts.expire_after", "90d", "how long an open cart lives without a change"),
     key("actors.idle_after", "15m", "how long an actor stays in memory without use"),
@@ -226,6 +252,8 @@ impl Layers {
 pub enum StoreKind {
     /// A directory of this machine.
     Embedded,
+    /// ScyllaDB or Apache Cassandra.
+    Scylla,
     /// Nothing is kept.
     Memory,
 }
@@ -259,6 +287,19 @@ pub struct Config {
     pub store_data_dir: PathBuf,
     pub store_cache_bytes: u64,
     pub store_free_bytes_min: u64,
+    pub store_contact_points: Vec<String>,
+    pub store_keyspace: String,
+    pub store_local_dc: Option<String>,
+    pub store_replication_factor: u32,
+    pub store_user: Option<String>,
+    pub store_password: Option<SecretString>,
+    pub store_password_file: Option<PathBuf>,
+    pub store_tls_ca: Option<PathBuf>,
+    pub store_tls_cert: Option<PathBuf>,
+    pub store_tls_key: Option<PathBuf>,
+    pub store_connect_timeout: Duration,
+    pub store_request_timeout: Duration,
+    pub store_saves_in_flight_max: usize,
     pub catalog_path: Option<PathBuf>,
     pub carts_expire_after: Duration,
     pub actors_idle_after: Duration,
@@ -290,13 +331,30 @@ impl Config {
             cluster_node_name: layers.get("cluster.node_name", node_name)?,
             store_kind: layers.get("store.kind", |text| match text {
                 "embedded" => Ok(StoreKind::Embedded),
+                "scylla" => Ok(StoreKind::Scylla),
                 "memory" => Ok(StoreKind::Memory),
-                _ => Err("must be embedded or memory".to_owned()),
+                _ => Err("must be embedded, scylla or memory".to_owned()),
             })?,
             store_data_dir: layers.get("store.data_dir", parse)?,
             store_cache_bytes: layers.get("store.cache_bytes", parse)?,
             store_free_bytes_min: layers.get("store.free_bytes_min", parse)?,
-            catalog_path: layers.get("catalog.path", |path| Ok((!path.is_empty()).then(|| path.into())))?,
+            store_contact_points: layers.get("store.contact_points", contact_points)?,
+            store_keyspace: layers.get("store.keyspace", keyspace)?,
+            store_local_dc: layers.get("store.local_dc", said)?,
+            store_replication_factor: layers.get("store.replication_factor", |text| match parse(text)? {
+                factor @ 1..=9 => Ok(factor),
+                _ => Err("must be from 1 to 9; production needs 3".to_owned()),
+            })?,
+            store_user: layers.get("store.user", said)?,
+            store_password: layers.get("store.password", |text| Ok((!text.is_empty()).then(|| text.into())))?,
+            store_password_file: layers.get("store.password_file", said)?,
+            store_tls_ca: layers.get("store.tls_ca", said)?,
+            store_tls_cert: layers.get("store.tls_cert", said)?,
+            store_tls_key: layers.get("store.tls_key", said)?,
+            store_connect_timeout: layers.get("store.connect_timeout", duration)?,
+            store_request_timeout: layers.get("store.request_timeout", duration)?,
+            store_saves_in_flight_max: layers.get("store.saves_in_flight_max", at_least_one)?,
+            catalog_path: layers.get("catalog.path", said)?,
             carts_expire_after: layers.get("carts.expire_after", duration)?,
             actors_idle_after: layers.get("actors.idle_after", duration)?,
             actors_resident_bytes_max: layers.get("actors.resident_bytes_max", parse)?,
@@ -334,6 +392,31 @@ fn at_least_one(text: &str) -> Result<usize, String> {
 fn duration(text: &str) -> Result<Duration, String> {
     let duration = humantime::parse_duration(text).map_err(|error| format!("{error}; write 500ms, 5s, 15m, 90d"))?;
     if duration.is_zero() { Err("must be longer than nothing".to_owned()) } else { Ok(duration) }
+}
+
+/// `None` where nothing is said.
+fn said<T: From<String>>(text: &str) -> Result<Option<T>, String> {
+    Ok((!text.is_empty()).then(|| text.to_owned().into()))
+}
+
+fn contact_points(text: &str) -> Result<Vec<String>, String> {
+    let points: Vec<String> = text.split(',').map(|point| point.trim().to_owned()).collect();
+    let fits = |point: &String| {
+        point.rsplit_once(':').is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok_and(|p| p > 0))
+    };
+    match points.iter().find(|point| !fits(point)) {
+        None => Ok(points),
+        Some(point) => Err(format!("{point:?} is not host:port")),
+    }
+}
+
+/// Names that CQL takes without quotes.
+fn keyspace(text: &str) -> Result<String, String> {
+    let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
+    if (1..=48).contains(&text.len()) && text.starts_with(|c: char| c.is_ascii_lowercase()) && text.chars().all(fits) {
+        return Ok(text.to_owned());
+    }
+    Err("must be 1–48 of a–z 0–9 _, beginning with a letter".to_owned())
 }
 
 fn token(text: &str) -> Result<Option<SecretString>, String> {
@@ -403,7 +486,10 @@ mod tests {
             ("http.listen=here", "invalid socket address"),
             ("actors.shards=3", "power of two"),
             ("carts.expire_after=soon", "write 500ms"),
-            ("store.kind=scylla", "must be embedded or memory"),
+            ("store.kind=mongo", "must be embedded, scylla or memory"),
+            ("store.contact_points=db1:9042,db2", "\"db2\" is not host:port"),
+            ("store.keyspace=Shop; DROP", "must be 1–48 of"),
+            ("store.replication_factor=0", "from 1 to 9"),
             ("admin.token=short", "at least 16 characters"),
             ("http.in_flight_max=0", "at least 1"),
             ("log.level=loud", "must be error"),
@@ -416,7 +502,8 @@ mod tests {
 
     #[test]
     fn a_secret_is_never_shown() {
-        let layers = layers(&[("TROLLEY_ADMIN_TOKEN", "correct-horse-battery")], &[]).unwrap();
+        let secrets = [("TROLLEY_ADMIN_TOKEN", "correct-horse-battery"), ("TROLLEY_STORE_PASSWORD", "horse-staple")];
+        let layers = layers(&secrets, &[]).unwrap();
         let config = Config::new(&layers).unwrap();
         assert_eq!(config.admin_token.as_ref().unwrap().expose_secret(), "correct-horse-battery");
         let shown = format!("{config:?} {:?}", layers.shown().map(|(_, value, _)| value).collect::<Vec<_>>());

@@ -5,6 +5,7 @@ mod catalog;
 pub mod config;
 mod doctor;
 mod client;
+mod migrate;
 
 use std::{io::Write, path::PathBuf, process::ExitCode};
 
@@ -46,6 +47,21 @@ enum Command {
     /// Check or import a catalogue
     #[command(subcommand)]
     Catalog(CatalogCommand),
+    /// Bring the database's schema to this release's; several may run at once
+    #[command(
+        after_help = "Examples:\n  trolley migrate --set store.kind=scylla --set store.contact_points=db1:9042\n  trolley migrate --check\n  trolley migrate --dry-run --dialect scylladb"
+    )]
+    Migrate {
+        /// Only tell whether the schema fits this release: exit code 0 if it does, 1 if not
+        #[arg(long)]
+        check: bool,
+        /// Print the statements that would run, and change nothing
+        #[arg(long, conflicts_with = "check")]
+        dry_run: bool,
+        /// Which database it is, in place of finding out; with --dry-run no database is needed then
+        #[arg(long, value_name = "NAME")]
+        dialect: Option<migrate::DialectName>,
+    },
     /// Look at an actor
     #[command(subcommand)]
     Actor(ActorCommand),
@@ -144,13 +160,25 @@ impl Failure {
 #[must_use]
 pub fn run() -> ExitCode {
     let cli = Cli::parse();
-    match execute(cli) {
+    match every_set_is_heard(&cli).and_then(|()| execute(cli)) {
         Ok(code) => code,
         Err(Failure(what, code)) => {
             let _ = writeln!(std::io::stderr(), "trolley: {what}"); // nowhere left to say it
             ExitCode::from(code)
         }
     }
+}
+
+/// Given both before and behind the command, the parser keeps only those behind it: that must not pass in silence.
+fn every_set_is_heard(cli: &Cli) -> Result<(), Failure> {
+    let is_set = |argument: &std::ffi::OsString| {
+        argument.to_str().is_some_and(|text| text == "--set" || text.starts_with("--set="))
+    };
+    let given = std::env::args_os().skip(1).take_while(|argument| argument != "--").filter(is_set).count();
+    if given == cli.options.set.len() {
+        return Ok(());
+    }
+    Err(Failure::usage("give every --set behind the command (or every one before it), not some here and some there"))
 }
 
 fn execute(cli: Cli) -> Result<ExitCode, Failure> {
@@ -177,6 +205,9 @@ fn execute(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Serve => serve(config),
         Command::Catalog(CatalogCommand::Import { file }) => block_on(&config, catalog::import(&config, &file)),
         Command::Actor(ActorCommand::Inspect { id, json }) => block_on(&config, actor::inspect(&config, &id, json)),
+        Command::Migrate { check, dry_run, dialect } => {
+            block_on(&config, migrate::run(&config, migrate::How { check, dry_run, dialect }))
+        }
         Command::Doctor { json } => block_on(&config, doctor::run(&config, json)),
         Command::Catalog(CatalogCommand::Check { .. }) | Command::Version { .. } | Command::Completions { .. } => {
             Ok(ExitCode::SUCCESS) // answered above

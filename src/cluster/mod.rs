@@ -7,4 +7,4 @@ mod keys;
 mod ownership;
 
 pub use keys::shared_keys;
-pub use ownership::{Error, Identity, OwnedShard, Ownership, take};
+pub use ownership::{Error, Identity, OwnedShard, Ownership, superseded, take};

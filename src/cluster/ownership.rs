@@ -1,6 +1,6 @@
 //! Takes ownership at a start: the member row first, then the map.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use crate::{
     codec::{self, DecodeError, EncodeError, Member, MemberState, ShardEntry, ShardMap},
@@ -10,6 +10,8 @@ use crate::{
 
 /// Id of the only row of its kind.
 const MAP_ROW: u128 = 0;
+/// How often the map is looked at: within it, a node that was replaced stops.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// Attempts when others change the rows at the same time; each lost one means that somebody else's was applied.
 const ATTEMPTS_MAX: usize = 10;
 
@@ -129,6 +131,24 @@ pub async fn take(
     Err(Error::Contended)
 }
 
+/// Waits until the map gives a shard of ours to another node, or to a later start of this one. An unreachable store says
+/// nothing.
+pub async fn superseded(store: &Arc<dyn Store>, ownership: &Ownership) {
+    let mut looks = tokio::time::interval(LOOK_EVERY);
+    loop {
+        looks.tick().await;
+        let Ok(Some(row)) = store.load(Kind::Map, MAP_ROW, false).await else { continue };
+        // A map that this release cannot read was written by a newer one: it will say so where it matters.
+        let Ok(map) = codec::decode_map(&row.body) else { continue };
+        let is_newer = |owned: &OwnedShard| {
+            map.shards.get(usize::from(owned.shard.0)).is_some_and(|entry| entry.epoch > owned.epoch)
+        };
+        if map.version > ownership.map_version && ownership.shards.iter().any(is_newer) {
+            return;
+        }
+    }
+}
+
 /// The map after this node took every shard: pure.
 fn taken(old: Option<&ShardMap>, node: &str, incarnation: u64, shards: u16) -> Result<ShardMap, Error> {
     if let Some(old) = old
@@ -209,6 +229,16 @@ mod tests {
             assert!(new.epoch > old.epoch, "a restarted process must not inherit its predecessor's epoch");
             assert_eq!(new.fence, new.epoch, "what the predecessor left on its way must be fenced off");
         }
+    }
+
+    #[tokio::test]
+    async fn a_node_notices_that_another_took_over() {
+        let store: Arc<dyn Store> = Arc::new(Memory::default());
+        let first = start(&store, "n1", 4).await.unwrap();
+        let mut waiting = Box::pin(superseded(&store, &first));
+        assert!(futures_util::poll!(&mut waiting).is_pending(), "it owns everything");
+        start(&store, "n1", 4).await.unwrap();
+        waiting.await;
     }
 
     #[tokio::test]

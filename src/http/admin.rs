@@ -141,6 +141,12 @@ async fn ready(State(admin): State<Admin>, request: Request) -> Response {
                 .writes_refused
                 .map_or_else(|| "takes writes".to_owned(), |why| format!("refuses writes: {why}")),
         },
+        // Nothing that this release saves or reads would be right.
+        Check {
+            name: "schema",
+            ok: health.wrong_schema.is_none(),
+            detail: health.wrong_schema.map_or_else(|| "fits this release".to_owned(), |why| why.to_string()),
+        },
         Check { name: "catalogue", ok: true, detail: format!("{} products", admin.catalog.snapshot().len()) },
     ];
     report(request.uri().query().unwrap_or_default(), checks)

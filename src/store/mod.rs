@@ -9,6 +9,7 @@ use futures_util::future::BoxFuture;
 use crate::domain::UnixMillis;
 
 pub use self::{
+    cql::Cql,
     done::Done,
     embedded::Embedded,
     memory::Memory,
@@ -16,6 +17,7 @@ pub use self::{
 };
 
 mod done;
+pub mod cql;
 pub mod embedded;
 pub mod faulty;
 pub mod memory;
@@ -200,6 +202,8 @@ pub struct RowPage {
 pub struct Health {
     /// `None` = takes writes; else why not.
     pub writes_refused: Option<Reason>,
+    /// `None` = this release can work with what is there; else why not.
+    pub wrong_schema: Option<Reason>,
     /// Bytes on disk, where the store knows.
     pub disk_bytes: Option<u64>,
 }

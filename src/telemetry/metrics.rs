@@ -89,6 +89,8 @@ metrics! {
     store_conflicts_total: IntCounterVec = |n, h| IntCounterVec::new(Opts::new(n, h), &["head"]);
     /// Saves whose outcome was unknown at first.
     store_unknown_saves_total: IntCounter = counter;
+    /// How saves of unknown outcome turned out: applied by a later attempt, landed by an earlier one, or lost.
+    store_settled_saves_total: IntCounterVec = |n, h| IntCounterVec::new(Opts::new(n, h), &["how"]);
     /// Rows claimed with the present epoch after a takeover or a start.
     actor_claims_total: IntCounter = counter;
     /// Times that this node found itself fenced by a newer epoch.
@@ -99,7 +101,8 @@ metrics! {
     agenda_overdue_ms: IntGauge = gauge;
     /// Shard actors restarted after a crash.
     shard_restarts_total: IntCounter = counter;
-    /// Seconds of a save, from the shard actor and back, by outcome.
+    /// Seconds of a save, from the shard actor and back, by outcome: applied, ours (an earlier attempt had been applied),
+    /// lost to a newer version, fenced by a newer epoch, unknown, refused.
     store_save_duration_seconds: HistogramVec = |n, h| HistogramVec::new(
         HistogramOpts::new(n, h).buckets(LATENCY_BUCKETS_S.to_vec()), &["outcome"]);
     /// Seconds of a load.
@@ -110,6 +113,12 @@ metrics! {
     store_disk_bytes: IntGauge = gauge;
     /// 1 while the store refuses writes.
     store_writes_refused: IntGauge = gauge;
+    /// Times that saves were refused because the database did not answer.
+    store_breaker_opened_total: IntCounter = counter;
+    /// Connections that the database's driver has open.
+    store_driver_connections: IntGauge = gauge;
+    /// What the database's driver counts, by what: request_timeout, connection_timeout, retry.
+    store_driver_events_total: IntCounterVec = |n, h| IntCounterVec::new(Opts::new(n, h), &["what"]);
     /// Writes that one synced batch of the embedded store carried.
     store_batch_writes: Histogram =
         |n, h| Histogram::with_opts(HistogramOpts::new(n, h).buckets(COALESCED_BUCKETS.to_vec()));

@@ -30,6 +30,12 @@ fn wrong_usage_and_wrong_options_exit_with_2_and_say_what_would_be_right() {
     assert!(said.contains("the nearest is \"http.listen\""), "{said}");
     let (code, _, said) = run(&["serve", "--set", "actors.shards=3"]);
     assert!(code == Some(2) && said.contains("power of two"), "{said}");
+    let (code, _, said) = run(&["--set", "http.listen=127.0.0.1:1", "config", "check", "--set", "log.level=warn"]);
+    assert!(
+        code == Some(2) && said.contains("give every --set behind the command"),
+        "one of them would be dropped: {said}"
+    );
+    assert_eq!(run(&["--set", "http.listen=127.0.0.1:1", "config", "check"]).0, Some(0));
     assert_eq!(run(&["config", "check"]), (Some(0), "every option fits\n".to_owned(), String::new()));
 }
 

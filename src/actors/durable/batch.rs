@@ -301,6 +301,7 @@ impl<'a, E: Entity, T: Token> Turn<'a, E, T> {
             riders: self.riders,
             unmark: self.unmark,
             unsettled: false,
+            refused: false,
             attempts: 0,
             sent_ms: around.mono_ms,
             resend_at_ms: None,

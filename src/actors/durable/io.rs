@@ -166,6 +166,8 @@ pub enum Note {
     Replayed,
     /// A save's outcome was unknown.
     Unknown(Reason),
+    /// A save of unknown outcome turned out so: `applied` by a later attempt, `landed` by an earlier one, or `lost`.
+    Settled(&'static str),
     /// A save lost its version to another save.
     Lost,
     /// A turn panicked.

@@ -263,9 +263,14 @@ impl<E: Entity, T: Token> Durable<E, T> {
             let retry_after = Duration::from_millis(until_ms - around.mono_ms);
             return reply(waiting.work, Failure::Quarantined { retry_after }, out);
         }
-        if self.is_unsettled() && self.waiting.len() >= WAITING_MAX / 2 {
+        if let Phase::Saving { flight, .. } = &self.phase
+            && flight.unsettled
+            && (flight.refused || self.waiting.len() >= WAITING_MAX / 2)
+            && !matches!(waiting.work, Work::Wake(_))
+        {
             // The store is stuck: more would only wait for their deadlines.
-            return reply(waiting.work, Failure::StoreUnavailable(Effect::None), out);
+            let effect = flight.effect_of(&waiting.work);
+            return reply(waiting.work, Failure::StoreUnavailable(effect), out);
         }
         let oldest_ms = self.waiting.first().map_or(0, |first| around.mono_ms.saturating_sub(first.since_ms));
         if (self.pending() >= WAITING_MAX || oldest_ms > WAITING_AGE_MAX_MS) && !planted!(QueueUnbounded) {

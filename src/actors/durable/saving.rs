@@ -30,6 +30,8 @@ pub(super) struct Flight<E: Entity, T> {
     pub(super) unmark: Vec<Armed>,
     /// An attempt's outcome was unknown: it may land at any time.
     pub(super) unsettled: bool,
+    /// The store has said since that it takes no writes: nobody needs to wait for what may take long.
+    pub(super) refused: bool,
     pub(super) attempts: u32,
     pub(super) sent_ms: u64,
     /// When to send it again; `None` = an attempt is out.
@@ -41,6 +43,11 @@ impl<E: Entity, T: Token> Durable<E, T> {
         let Phase::Saving { flight, .. } = &mut self.phase else { return };
         if flight.order.row.op_id != id {
             return; // of a life before a crash or a fence
+        }
+        if flight.unsettled
+            && let Some(how) = settled(&saved, id)
+        {
+            out.push(Output::Note(Note::Settled(how)));
         }
         match saved {
             Saved::Applied => self.commit(out),
@@ -61,9 +68,14 @@ impl<E: Entity, T: Token> Durable<E, T> {
                 }
                 out.push(Output::Note(Note::Unknown(reason)));
                 flight.unsettled = true;
+                flight.refused = false;
                 flight.pause(around, out);
             }
-            Saved::Refused(_) if flight.unsettled => flight.pause(around, out),
+            Saved::Refused(_) if flight.unsettled => {
+                flight.refused = true;
+                flight.pause(around, out);
+                self.refuse_waiting(out);
+            }
             Saved::Refused(_) => self.refuse_flight(out),
         }
     }
@@ -111,6 +123,16 @@ impl<E: Entity, T: Token> Durable<E, T> {
         }
     }
 
+    /// The store takes no writes, and whether it took the save that is out is not known: who waits behind it is told at
+    /// once. The clock's own work waits on.
+    fn refuse_waiting(&mut self, out: &mut Vec<Output<E, T>>) {
+        let Phase::Saving { flight, .. } = &self.phase else { return };
+        for waiting in self.waiting.extract_if(.., |waiting| !matches!(waiting.work, Work::Wake(_))) {
+            let effect = flight.effect_of(&waiting.work);
+            reply(waiting.work, Failure::StoreUnavailable(effect), out);
+        }
+    }
+
     /// A newer owner exists. Who waits was never part of a save; who rode in one that may have landed is not told no.
     pub(super) fn fenced(&mut self, out: &mut Vec<Output<E, T>>) {
         out.push(Output::Retracted);
@@ -138,6 +160,14 @@ impl<E: Entity, T: Token> Durable<E, T> {
 }
 
 impl<E: Entity, T: Token> Flight<E, T> {
+    /// What a command that waits behind this save may have done: one whose key is in it may be a repetition of one that
+    /// rides.
+    pub(super) fn effect_of(&self, work: &Work<E, T>) -> Effect {
+        let key = if let Work::Ask(ask, _) = work { ask.key } else { None };
+        let is_in_it = key.is_some_and(|key| self.next.record.receipts.iter().any(|receipt| receipt.key == key.key));
+        if is_in_it { Effect::Unknown } else { Effect::None }
+    }
+
     /// When the store must have answered; `None` = it has, or it is late already.
     pub(super) fn answer_by_ms(&self) -> Option<u64> {
         (!self.unsettled).then_some(self.sent_ms.saturating_add(ANSWER_AFTER_MAX_MS))
@@ -150,5 +180,15 @@ impl<E: Entity, T: Token> Flight<E, T> {
         let at_ms = around.mono_ms + after_ms;
         self.resend_at_ms = Some(at_ms);
         out.push(Output::WakeAt(at_ms));
+    }
+}
+
+/// How a save whose outcome was unknown turned out; `None` = it is not known yet.
+fn settled(saved: &Saved, op_id: u128) -> Option<&'static str> {
+    match saved {
+        Saved::Applied => Some("applied"),
+        Saved::Lost(Some(head)) if head.op_id == op_id => Some("landed"),
+        Saved::Lost(_) => Some("lost"),
+        Saved::Unknown(_) | Saved::Refused(_) => None,
     }
 }

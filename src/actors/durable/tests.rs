@@ -322,6 +322,36 @@ fn a_refused_save_leaves_what_is_committed_and_certainly_had_no_effect() {
     assert!(bench.told().is_empty() && bench.machine.is_unsettled());
 }
 
+/// P9: nobody waits out a store that says that it takes no writes.
+#[test]
+fn behind_a_save_of_unknown_outcome_a_refusing_store_refuses_at_once() {
+    let (mut bench, _) = Bench::with_cart();
+    let effects = |bench: &mut Bench| -> Vec<(u32, Effect)> {
+        let effect = |(token, told): (u32, Told)| match told {
+            Err(Failure::StoreUnavailable(effect)) => (token, effect),
+            other => panic!("{other:?}"),
+        };
+        bench.told().into_iter().map(effect).collect()
+    };
+    bench.ask(2, add(), Some(7));
+    let row = bench.save().row;
+    bench.saved(&row, unknown());
+    bench.ask(3, add(), None);
+    assert!(bench.told().is_empty(), "the next attempt may end well");
+    bench.pass(RESEND_AFTER_MIN_MS);
+    bench.save();
+    bench.saved(&row, Saved::Refused(Reason::new("away")));
+    assert_eq!(effects(&mut bench), [(3, Effect::None)]);
+    bench.ask(4, add(), None);
+    bench.ask(5, add(), Some(7));
+    assert_eq!(effects(&mut bench), [(4, Effect::None), (5, Effect::Unknown)], "5 repeats what rides");
+    bench.read(6);
+    assert_eq!(units(&bench.told()[0].1), 0, "what is committed is still shown");
+    bench.saved(&row, Saved::Applied);
+    assert!(bench.out.iter().any(|output| matches!(output, Output::Note(Note::Settled("applied")))));
+    assert_eq!(units(&bench.told()[0].1), 1);
+}
+
 #[test]
 fn p9_deadlines_end_waits_and_say_whether_anything_may_have_happened() {
     let (mut bench, _) = Bench::with_cart();

@@ -7,44 +7,83 @@ use futures_util::future::join_all;
 use trolley::{
     domain::UnixMillis,
     store::{
-        Embedded, Expect, INDEX_KEY_BYTES_MAX, INDEX_VALUE_BYTES_MAX, IndexEntry, Kind, Memory, ROW_BYTES_MAX, Row,
-        SCAN_BYTES_MAX, SCAN_MAX, Saved, Store, embedded, faulty::Faulty,
+        Cql, Embedded, Expect, INDEX_KEY_BYTES_MAX, INDEX_VALUE_BYTES_MAX, IndexEntry, Kind, Memory, ROW_BYTES_MAX,
+        Row, SCAN_BYTES_MAX, SCAN_MAX, Saved, Store, cql::connect, embedded, faulty::Faulty,
     },
     telemetry::clock,
 };
+use uuid::Uuid;
 
-use crate::support::TempDir;
+use crate::support::{
+    TempDir,
+    cql::{Cluster, Keyspace},
+    wait::until,
+};
 
 /// A store and what it stands on, kept until the test ends.
 pub(super) struct Fixture {
     store: Arc<dyn Store>,
     /// Where a store that outlives its process keeps its data.
-    dir: Option<TempDir>,
+    at: Place,
+}
+
+/// What a store stands on.
+enum Place {
+    Nowhere,
+    Directory(TempDir),
+    Database(Keyspace),
 }
 
 impl Fixture {
     fn memory() -> Self {
-        Self { store: Arc::new(Memory::default()), dir: None }
+        Self { store: Arc::new(Memory::default()), at: Place::Nowhere }
     }
 
     fn embedded() -> Self {
         let dir = TempDir::new("store");
-        Self { store: Arc::new(open(&dir)), dir: Some(dir) }
+        Self { store: Arc::new(open(&dir)), at: Place::Directory(dir) }
+    }
+
+    async fn cql() -> Self {
+        let keyspace = Keyspace::migrated(Cluster::single()).await;
+        Self { store: Arc::new(Cql::open(&keyspace.options()).await.unwrap()), at: Place::Database(keyspace) }
     }
 
     fn faulty() -> Self {
-        Self { store: Arc::new(Faulty::new(Memory::default())), dir: None }
+        Self { store: Arc::new(Faulty::new(Memory::default())), at: Place::Nowhere }
     }
 
     /// The same store after a restart of whatever can be restarted.
-    fn reopen(self) -> Self {
-        match self.dir {
-            None => self,
-            Some(dir) => {
+    async fn reopen(self) -> Self {
+        match self.at {
+            Place::Nowhere => self,
+            Place::Directory(dir) => {
                 drop(self.store);
-                Self { store: Arc::new(open(&dir)), dir: Some(dir) }
+                Self { store: Arc::new(open(&dir)), at: Place::Directory(dir) }
+            }
+            Place::Database(keyspace) => {
+                drop(self.store);
+                let store = Arc::new(Cql::open(&keyspace.options()).await.unwrap());
+                Self { store, at: Place::Database(keyspace) }
             }
         }
+    }
+
+    /// How many saves at once are many: more than any queue holds, and few enough for a database to do in a moment.
+    fn many(&self) -> u128 {
+        if let Place::Database(_) = self.at { 1000 } else { 5000 }
+    }
+
+    /// Waits until a store that forgets by itself has forgotten this row: a moment after its time.
+    async fn forgets(&self, id: u128) {
+        let Place::Database(keyspace) = &self.at else { return };
+        let session = connect(&keyspace.options()).await.unwrap();
+        let look = format!("SELECT id FROM {}.carts WHERE id = ?", keyspace.name);
+        until("the row is gone", || async {
+            let found = session.query_unpaged(look.as_str(), (Uuid::from_u128(id),)).await.unwrap();
+            (found.into_rows_result().unwrap().rows_num() == 0).then_some(())
+        })
+        .await;
     }
 }
 
@@ -65,9 +104,20 @@ macro_rules! contract {
     ($($name:ident)+) => {
         mod on_memory { $(#[tokio::test] async fn $name() { super::$name(super::Fixture::memory()).await })+ }
         mod on_embedded { $(#[tokio::test] async fn $name() { super::$name(super::Fixture::embedded()).await })+ }
+        mod on_cql { $(#[tokio::test] async fn $name() { super::$name(super::Fixture::cql().await).await })+ }
         mod on_faulty { $(#[tokio::test] async fn $name() { super::$name(super::Fixture::faulty()).await })+ }
     };
 }
+
+/// What stores with transactions promise beyond the contract.
+macro_rules! in_one_transaction {
+    ($($name:ident)+) => {
+        mod in_memory { $(#[tokio::test] async fn $name() { super::$name(super::Fixture::memory()).await })+ }
+        mod in_embedded { $(#[tokio::test] async fn $name() { super::$name(super::Fixture::embedded()).await })+ }
+    };
+}
+
+in_one_transaction! { marks_of_a_lost_save_are_not_saved }
 
 contract! {
     a_first_save_needs_an_absent_row
@@ -76,7 +126,7 @@ contract! {
     a_version_that_does_not_follow_is_refused
     rows_of_different_kinds_do_not_meet
     everything_of_a_row_comes_back
-    marks_are_saved_with_the_row_and_not_without_it
+    marks_are_saved_no_later_than_the_row
     concurrent_saves_of_one_version_have_one_winner
     concurrent_saves_of_many_rows_are_all_applied
     what_exceeds_a_bound_is_refused
@@ -86,6 +136,7 @@ contract! {
     pages_hold_every_row_once
     a_page_ends_before_it_is_too_large
     an_expired_row_is_absent
+    a_row_past_its_time_makes_room_for_another
     what_was_saved_is_there_after_a_restart
 }
 
@@ -137,7 +188,7 @@ async fn pages(store: &Arc<dyn Store>, kind: Kind, limit: usize) -> (Vec<(u128, 
 }
 
 /// P2.
-async fn a_first_save_needs_an_absent_row(Fixture { store, dir: _dir }: Fixture) {
+async fn a_first_save_needs_an_absent_row(Fixture { store, at: _at }: Fixture) {
     let first = row(1, 10);
     assert_eq!(load(&store, 1).await, None);
     assert_eq!(save(&store, 1, Expect::Absent, &first).await, Saved::Applied);
@@ -147,7 +198,7 @@ async fn a_first_save_needs_an_absent_row(Fixture { store, dir: _dir }: Fixture)
 }
 
 /// P2.
-async fn a_later_save_needs_the_version_it_expects(Fixture { store, dir: _dir }: Fixture) {
+async fn a_later_save_needs_the_version_it_expects(Fixture { store, at: _at }: Fixture) {
     assert_eq!(save(&store, 1, Expect::Version(1), &row(2, 10)).await, Saved::Lost(None));
     assert_eq!(save(&store, 1, Expect::Absent, &row(1, 11)).await, Saved::Applied);
     let second = row(2, 12);
@@ -158,7 +209,7 @@ async fn a_later_save_needs_the_version_it_expects(Fixture { store, dir: _dir }:
 }
 
 /// How a save whose answer was lost is settled.
-async fn the_same_save_again_finds_its_own_op_id(Fixture { store, dir: _dir }: Fixture) {
+async fn the_same_save_again_finds_its_own_op_id(Fixture { store, at: _at }: Fixture) {
     let first = row(1, 10);
     assert_eq!(save(&store, 1, Expect::Absent, &first).await, Saved::Applied);
     assert_eq!(save(&store, 1, Expect::Absent, &first).await, Saved::Lost(Some(first.head())));
@@ -170,14 +221,14 @@ async fn the_same_save_again_finds_its_own_op_id(Fixture { store, dir: _dir }: F
     assert_eq!(answers, [Saved::Applied, Saved::Lost(Some(second.head()))]);
 }
 
-async fn a_version_that_does_not_follow_is_refused(Fixture { store, dir: _dir }: Fixture) {
+async fn a_version_that_does_not_follow_is_refused(Fixture { store, at: _at }: Fixture) {
     assert!(matches!(save(&store, 1, Expect::Absent, &row(2, 10)).await, Saved::Refused(_)));
     assert_eq!(save(&store, 1, Expect::Absent, &row(1, 10)).await, Saved::Applied);
     assert!(matches!(save(&store, 1, Expect::Version(1), &row(3, 10)).await, Saved::Refused(_)));
     assert_eq!(load(&store, 1).await.map(|row| row.version), Some(1));
 }
 
-async fn rows_of_different_kinds_do_not_meet(Fixture { store, dir: _dir }: Fixture) {
+async fn rows_of_different_kinds_do_not_meet(Fixture { store, at: _at }: Fixture) {
     for (op_id, kind) in (1..).zip(Kind::ALL) {
         assert_eq!(store.save(kind, 7, Expect::Absent, row(1, op_id), vec![]).await, Saved::Applied);
     }
@@ -188,7 +239,7 @@ async fn rows_of_different_kinds_do_not_meet(Fixture { store, dir: _dir }: Fixtu
     }
 }
 
-async fn everything_of_a_row_comes_back(Fixture { store, dir: _dir }: Fixture) {
+async fn everything_of_a_row_comes_back(Fixture { store, at: _at }: Fixture) {
     let row = Row {
         version: 1,
         epoch: u64::MAX,
@@ -204,13 +255,18 @@ async fn everything_of_a_row_comes_back(Fixture { store, dir: _dir }: Fixture) {
     }
 }
 
-/// P10: a marker that came later than its row could be lost.
-async fn marks_are_saved_with_the_row_and_not_without_it(Fixture { store, dir: _dir }: Fixture) {
+async fn marks_of_a_lost_save_are_not_saved(Fixture { store, at: _at }: Fixture) {
     let marks = |key: &[u8]| vec![entry(b"due", key, b"cart")];
     assert_eq!(store.save(Kind::Cart, 1, Expect::Absent, row(1, 10), marks(b"1")).await, Saved::Applied);
-    assert_eq!(keys(&store, b"due", b"", None).await, [b"1"]);
     let lost = store.save(Kind::Cart, 1, Expect::Absent, row(1, 11), marks(b"2")).await;
     assert!(matches!(lost, Saved::Lost(_)));
+    assert_eq!(keys(&store, b"due", b"", None).await, [b"1"]);
+}
+
+/// P10: a marker that came later than its row could be lost.
+async fn marks_are_saved_no_later_than_the_row(Fixture { store, at: _at }: Fixture) {
+    let marks = vec![entry(b"due", b"1", b"cart")];
+    assert_eq!(store.save(Kind::Cart, 1, Expect::Absent, row(1, 10), marks).await, Saved::Applied);
     assert_eq!(keys(&store, b"due", b"", None).await, [b"1"]);
 
     // Whoever sees a row sees its mark.
@@ -238,12 +294,21 @@ async fn marks_are_saved_with_the_row_and_not_without_it(Fixture { store, dir: _
 }
 
 /// P2.
-async fn concurrent_saves_of_one_version_have_one_winner(Fixture { store, dir: _dir }: Fixture) {
+async fn concurrent_saves_of_one_version_have_one_winner(Fixture { store, at: _at }: Fixture) {
     for version in 1..=20_u64 {
         let expect = if version == 1 { Expect::Absent } else { Expect::Version(version - 1) };
         let answers = join_all((0..16_u128).map(|op_id| {
             let (store, row) = (store.clone(), row(version, op_id));
-            tokio::spawn(async move { (op_id, save(&store, 1, expect, &row).await) })
+            tokio::spawn(async move {
+                // A database under contention may not know; the very same save again finds out.
+                loop {
+                    match save(&store, 1, expect, &row).await {
+                        Saved::Unknown(_) => {}
+                        Saved::Lost(Some(head)) if head.op_id == op_id => return (op_id, Saved::Applied),
+                        saved => return (op_id, saved),
+                    }
+                }
+            })
         }))
         .await;
         let answers: Vec<_> = answers.into_iter().map(Result::unwrap).collect();
@@ -258,20 +323,21 @@ async fn concurrent_saves_of_one_version_have_one_winner(Fixture { store, dir: _
     }
 }
 
-async fn concurrent_saves_of_many_rows_are_all_applied(Fixture { store, dir: _dir }: Fixture) {
-    // More than fit into the queue and into one batch of the embedded store.
-    let answers = join_all((0..5000_u128).map(|id| {
+async fn concurrent_saves_of_many_rows_are_all_applied(fixture: Fixture) {
+    let (many, Fixture { store, at: _at }) = (fixture.many(), fixture);
+    let answers = join_all((0..many).map(|id| {
         let store = store.clone();
         async move { save(&store, id, Expect::Absent, &row(1, id)).await }
     }))
     .await;
     assert!(answers.iter().all(|saved| *saved == Saved::Applied));
-    let (rows, _) = pages(&store, Kind::Cart, SCAN_MAX).await;
-    assert_eq!(rows.iter().map(|(_, row)| row.op_id).collect::<Vec<_>>(), (0..5000).collect::<Vec<_>>());
+    let (mut rows, _) = pages(&store, Kind::Cart, SCAN_MAX).await;
+    rows.sort_by_key(|(id, _)| *id);
+    assert_eq!(rows.iter().map(|(_, row)| row.op_id).collect::<Vec<_>>(), (0..many).collect::<Vec<_>>());
 }
 
 /// P9.
-async fn what_exceeds_a_bound_is_refused(Fixture { store, dir: _dir }: Fixture) {
+async fn what_exceeds_a_bound_is_refused(Fixture { store, at: _at }: Fixture) {
     let too_large = Row { body: Bytes::from(vec![0; ROW_BYTES_MAX + 1]), ..row(1, 1) };
     assert!(matches!(save(&store, 1, Expect::Absent, &too_large).await, Saved::Refused(_)));
     let key = vec![0; INDEX_KEY_BYTES_MAX + 1];
@@ -288,7 +354,7 @@ async fn what_exceeds_a_bound_is_refused(Fixture { store, dir: _dir }: Fixture) 
     assert_eq!(store.index_scan(largest.partition.clone(), [].into(), None, 2).await, Ok(vec![largest]));
 }
 
-async fn entries_are_ordered_and_kept_to_their_partition(Fixture { store, dir: _dir }: Fixture) {
+async fn entries_are_ordered_and_kept_to_their_partition(Fixture { store, at: _at }: Fixture) {
     let named: [&[u8]; 6] = [b"", b"a", b"a\0", b"a\xff", b"b", &[0xff; INDEX_KEY_BYTES_MAX]];
     for partition in [&b"p"[..], b"", b"pp", b"q"] {
         store.index_put(named.iter().rev().map(|key| entry(partition, key, key)).collect()).await.unwrap();
@@ -303,7 +369,7 @@ async fn entries_are_ordered_and_kept_to_their_partition(Fixture { store, dir: _
     assert_eq!(keys(&store, b"nobody's", b"", None).await, [b""; 0]);
 }
 
-async fn an_index_scan_ends_at_its_limit(Fixture { store, dir: _dir }: Fixture) {
+async fn an_index_scan_ends_at_its_limit(Fixture { store, at: _at }: Fixture) {
     for page in 0..3_u16 {
         let entries = (0..500_u16).map(|at| entry(b"p", &(page * 500 + at).to_be_bytes(), b"")).collect();
         store.index_put(entries).await.unwrap();
@@ -313,7 +379,7 @@ async fn an_index_scan_ends_at_its_limit(Fixture { store, dir: _dir }: Fixture) 
     assert_eq!(scan(usize::MAX).await.unwrap().len(), SCAN_MAX);
 }
 
-async fn entries_are_replaced_and_deleted(Fixture { store, dir: _dir }: Fixture) {
+async fn entries_are_replaced_and_deleted(Fixture { store, at: _at }: Fixture) {
     let all = || store.index_scan((*b"p").into(), [].into(), None, 10);
     store.index_put(vec![entry(b"p", b"1", b"old"), entry(b"p", b"2", b""), entry(b"q", b"1", b"")]).await.unwrap();
     store.index_put(vec![entry(b"p", b"1", b"new")]).await.unwrap();
@@ -325,7 +391,7 @@ async fn entries_are_replaced_and_deleted(Fixture { store, dir: _dir }: Fixture)
     assert_eq!(keys(&store, b"q", b"", None).await, [b"1"]);
 }
 
-async fn pages_hold_every_row_once(Fixture { store, dir: _dir }: Fixture) {
+async fn pages_hold_every_row_once(Fixture { store, at: _at }: Fixture) {
     let ids: Vec<u128> = (0..50).map(|at| at * (u128::MAX / 49)).collect();
     for id in &ids {
         assert_eq!(save(&store, *id, Expect::Absent, &row(1, *id)).await, Saved::Applied);
@@ -342,7 +408,7 @@ async fn pages_hold_every_row_once(Fixture { store, dir: _dir }: Fixture) {
 }
 
 /// P9.
-async fn a_page_ends_before_it_is_too_large(Fixture { store, dir: _dir }: Fixture) {
+async fn a_page_ends_before_it_is_too_large(Fixture { store, at: _at }: Fixture) {
     let count = 2 * SCAN_BYTES_MAX / ROW_BYTES_MAX;
     let body = Bytes::from(vec![7; ROW_BYTES_MAX]);
     for id in 0..count as u128 {
@@ -354,7 +420,17 @@ async fn a_page_ends_before_it_is_too_large(Fixture { store, dir: _dir }: Fixtur
     assert!(pages >= 2, "{count} rows of the largest size came in {pages} page");
 }
 
-async fn an_expired_row_is_absent(Fixture { store, dir: _dir }: Fixture) {
+/// Also in the moment after its time, while a store that forgets by itself still has it.
+async fn a_row_past_its_time_makes_room_for_another(Fixture { store, at: _at }: Fixture) {
+    let expired = Row { updated_at_ms: clock::now().0 - 60_000, ttl_s: Some(1), ..row(1, 10) };
+    assert_eq!(save(&store, 1, Expect::Absent, &expired).await, Saved::Applied);
+    let anew = row(1, 11);
+    assert_eq!(save(&store, 1, Expect::Absent, &anew).await, Saved::Applied);
+    assert_eq!(load(&store, 1).await, Some(anew));
+}
+
+async fn an_expired_row_is_absent(fixture: Fixture) {
+    let store = fixture.store.clone();
     let hour_ms = 3_600_000;
     let saved_before = |ttl_s| Row { updated_at_ms: clock::now().0 - hour_ms, ttl_s, ..row(1, 10) };
     let (expired, alive) = (saved_before(Some(1800)), saved_before(Some(7200)));
@@ -364,6 +440,7 @@ async fn an_expired_row_is_absent(Fixture { store, dir: _dir }: Fixture) {
     }
     assert_eq!(save(&store, 3, Expect::Absent, &alive).await, Saved::Applied);
     assert_eq!(load(&store, 1).await, None);
+    fixture.forgets(1).await;
     assert_eq!(save(&store, 1, Expect::Version(1), &row(2, 11)).await, Saved::Lost(None));
     for limit in [1, 10] {
         assert_eq!(pages(&store, Kind::Cart, limit).await.0, [(3, alive.clone())]);
@@ -383,7 +460,7 @@ async fn what_was_saved_is_there_after_a_restart(fixture: Fixture) {
     store.index_put(vec![entry(b"p", b"kept", b""), entry(b"p", b"gone", b"")]).await.unwrap();
     store.index_delete((*b"p").into(), vec![(*b"gone").into()]).await.unwrap();
     drop(store);
-    let fixture = fixture.reopen();
+    let fixture = fixture.reopen().await;
     assert_eq!(load(&fixture.store, 1).await, Some(second.clone()));
     assert_eq!(keys(&fixture.store, b"due", b"", None).await, [b"1"]);
     assert_eq!(keys(&fixture.store, b"p", b"", None).await, [&b"kept"[..]]);

@@ -1,7 +1,8 @@
-//! The store's contract, run against every implementation, and what only the embedded store promises.
+//! The store's contract, run against every implementation, and what only one of them promises.
 
 mod child;
 mod contract;
 mod disk;
 mod embedded;
 mod faulty;
+mod migrate;

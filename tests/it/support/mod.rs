@@ -1,12 +1,13 @@
 //! What several tests need. A real server, started as its users do, ended with its guard.
 
+pub(crate) mod cql;
 pub(crate) mod shim;
 pub(crate) mod wait;
 
 use std::{
     io::{BufRead, BufReader},
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    process::{Child, Command, ExitStatus, Stdio},
     thread::JoinHandle,
 };
 
@@ -105,6 +106,18 @@ impl Server {
         rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
         assert!(self.child.wait().unwrap().success());
         self.log.take().unwrap().join().unwrap()
+    }
+}
+
+impl Server {
+    /// Waits until it ends by itself; its status and everything it logged.
+    pub(crate) async fn ended(mut self) -> (ExitStatus, String) {
+        let status = wait::until("the server ends", || {
+            let ended = self.child.try_wait().unwrap();
+            async move { ended }
+        })
+        .await;
+        (status, self.log.take().unwrap().join().unwrap())
     }
 }
 

@@ -1,5 +1,7 @@
 //! `trolley doctor`: what may keep a node from running well, each with what to do about it.
 
+mod database;
+
 use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
@@ -62,11 +64,22 @@ pub(super) async fn run(config: &Config, as_json: bool) -> Result<ExitCode, Fail
         StoreKind::Memory => {
             findings.push(wrong("store", "nothing is kept", "set store.kind to embedded, except in tests"));
         }
+        StoreKind::Scylla => {
+            let found = database::check(config).await;
+            let is_fine = found.iter().all(|finding| finding.ok || finding.check == "replication");
+            findings.extend(found);
+            if is_fine {
+                match app::open_store(config).await {
+                    Ok(store) => findings.extend(stored(store).await),
+                    Err(error) => findings.push(wrong("store", error.to_string(), "mend what the message names")),
+                }
+            }
+        }
         StoreKind::Embedded => {
             findings.push(directory(&config.store_data_dir));
             findings.push(disk_space(config));
             if !is_running && config.store_data_dir.is_dir() {
-                match app::open_store(config) {
+                match app::open_store(config).await {
                     Ok(store) => findings.extend(stored(store).await),
                     Err(error) => findings.push(wrong(
                         "store",
