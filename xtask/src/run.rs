@@ -58,7 +58,7 @@ impl Guarded {
         let shown = format!("{command:?}");
         let failed = |error| format!("{shown}: {error}");
         let mut child = command.process_group(0).spawn().map_err(failed)?;
-        let kill_group = format!("read -r _; kill -KILL -- -{}", child.id());
+        let kill_group = format!("read -r _; kill -s KILL -- -{}", child.id());
         let watch = Command::new("sh")
             .args(["-c", &kill_group])
             .process_group(0)
@@ -81,5 +81,26 @@ impl Drop for Guarded {
         drop(self.watch.stdin.take());
         drop(self.watch.wait());
         drop(self.child.wait());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{BufRead, BufReader};
+
+    use super::*;
+
+    #[test]
+    fn what_a_program_started_ends_with_its_guard() {
+        let mut shell = Command::new("sh");
+        let script = "sleep 1000 & echo $!; wait";
+        let mut guarded = Guarded::spawn(shell.args(["-c", script]).stdout(Stdio::piped())).unwrap();
+        let mut stdout = BufReader::new(guarded.child.stdout.take().unwrap());
+        let mut pid = String::new();
+        stdout.read_line(&mut pid).unwrap();
+        assert!(std::path::Path::new(&format!("/proc/{}", pid.trim())).exists());
+        drop(guarded);
+        // What it had started held the other end of this pipe.
+        assert_eq!(stdout.read_line(&mut pid).unwrap(), 0);
     }
 }

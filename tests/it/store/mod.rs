@@ -2,6 +2,7 @@
 
 mod child;
 mod contract;
+mod cql;
 mod disk;
 mod embedded;
 mod faulty;

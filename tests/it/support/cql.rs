@@ -37,10 +37,19 @@ impl Cluster {
 
     /// Nodes of one's own.
     pub(crate) fn start(nodes: usize) -> Self {
+        Self::start_with(nodes, &["--net", "auto"])
+    }
+
+    /// One node at this address, with TLS and a password; the folder holds what `--secure` needs.
+    pub(crate) fn secure(net: &str, certificates: &TempDir) -> Self {
+        Self::start_with(1, &["--net", net, "--secure", certificates.0.to_str().unwrap()])
+    }
+
+    fn start_with(nodes: usize, options: &[&str]) -> Self {
         let base = TempDir::new("cql");
         let owner = std::process::id().to_string();
         let mut start = script("start", &base);
-        start.args(["--nodes", &nodes.to_string(), "--net", "auto", "--owner", &owner, "--temporary"]);
+        start.args(["--nodes", &nodes.to_string(), "--owner", &owner, "--temporary"]).args(options);
         let contact_points = run(&mut start);
         Self { base, contact_points, nodes }
     }
