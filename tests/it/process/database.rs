@@ -62,6 +62,8 @@ async fn p1_p9_without_a_majority_writes_are_refused_reads_go_on_and_all_comes_b
         cluster.kill(second);
         until("saves are refused", || async { readiness(&server).await.1.contains("refuses writes").then_some(()) })
             .await;
+        // A server closes a connection that was idle for as long as this may have taken.
+        let mut connection = Connection::open(&server.http).await.unwrap();
         for _ in 0..20 {
             let asked = Instant::now();
             let answer = connection.ask(&cart.add("mug-blue", 1, None)).await.unwrap();
