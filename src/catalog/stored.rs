@@ -1,7 +1,9 @@
 //! The catalogue in the store.
 //!
-//! A chunk is about [`CHUNK_PRODUCTS`] products, its bytes cut into index entries; chunks are named by their content, so
-//! writing one again is harmless. The head names the chunks; once it has moved, chunks that it names no more are deleted.
+//! A chunk is about [`CHUNK_PRODUCTS`] products, its bytes cut into index entries. Half of its name is its content's hash,
+//! by which the next head finds it unchanged; the other half is random: a name that was once deleted never comes back,
+//! for its deletion may still be on its way. The head names the chunks; once it has moved, those that it names no more
+//! are deleted.
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -108,15 +110,21 @@ pub(super) async fn replace(
 ) -> Result<u64, Error> {
     let mut sorted: Vec<&Product> = products.iter().collect();
     sorted.sort_by(|a, b| a.sku.cmp(&b.sku));
-    let mut names = Vec::new();
-    let mut done = 0;
-    for chunk in sorted.chunks(CHUNK_PRODUCTS) {
-        names.push(write_chunk(store, chunk).await?);
-        done += chunk.len();
-        progress(done);
+    for _ in 0..ATTEMPTS_MAX {
+        let present = head(store).await?;
+        let mut names = Vec::new();
+        let mut done = 0;
+        for chunk in sorted.chunks(CHUNK_PRODUCTS) {
+            names.push(write_chunk(store, chunk, present.as_ref()).await?);
+            done += chunk.len();
+            progress(done);
+        }
+        match move_head(store, present, names, sorted.len(), source).await {
+            Err(Error::Contended) => {} // what it found unchanged may be deleted
+            moved => return moved,
+        }
     }
-    let count = u32::try_from(sorted.len()).unwrap_or(u32::MAX);
-    move_head(store, |_| Ok((names.clone(), count, source))).await
+    Err(Error::Contended)
 }
 
 /// Adds or replaces one product; returns the new catalogue.
@@ -126,21 +134,19 @@ pub(super) async fn put(store: &Arc<dyn Store>, product: Product) -> Result<Snap
         if let Some(currency) = snapshot.currency().filter(|currency| *currency != product.price.currency) {
             return Err(Error::Currency(currency));
         }
-        let generation = snapshot.generation();
+        let present = head(store).await?;
+        if present.as_ref().map_or(0, |(_, head)| head.generation) != snapshot.generation() {
+            continue;
+        }
         let others = snapshot.products().iter().filter(|other| other.sku != product.sku);
         let mut products: Vec<Product> = others.map(|other| (**other).clone()).collect();
         let at = products.partition_point(|other| other.sku < product.sku);
         products.insert(at, product.clone());
         let mut names = Vec::new();
         for chunk in products.chunks(CHUNK_PRODUCTS) {
-            names.push(write_chunk(store, &chunk.iter().collect::<Vec<_>>()).await?);
+            names.push(write_chunk(store, &chunk.iter().collect::<Vec<_>>(), present.as_ref()).await?);
         }
-        let count = u32::try_from(products.len()).unwrap_or(u32::MAX);
-        let moved = move_head(store, |present| {
-            let unchanged = present.map_or(0, |head| head.generation) == generation;
-            if unchanged { Ok((names.clone(), count, 0)) } else { Err(Error::Contended) }
-        });
-        match moved.await {
+        match move_head(store, present, names, products.len(), 0).await {
             Ok(generation) => return Ok(Snapshot::new(generation, products)),
             Err(Error::Contended) => {} // upon what somebody else put
             Err(error) => return Err(error),
@@ -149,41 +155,51 @@ pub(super) async fn put(store: &Arc<dyn Store>, product: Product) -> Result<Snap
     Err(Error::Contended)
 }
 
-/// Moves the head to what `next` makes of the present one, then deletes the chunks that it names no more.
+/// Moves the head on from `present`, then deletes the chunks that it names no more.
 async fn move_head(
     store: &Arc<dyn Store>,
-    next: impl Fn(Option<&CatalogHead>) -> Result<(Vec<u128>, u32, u128), Error>,
+    present: Option<(u64, CatalogHead)>,
+    chunks: Vec<u128>,
+    products: usize,
+    source: u128,
 ) -> Result<u64, Error> {
-    for _ in 0..ATTEMPTS_MAX {
-        let present = head(store).await?;
-        let (chunks, products, source) = next(present.as_ref().map(|(_, head)| head))?;
-        let generation = present.as_ref().map_or(0, |(_, head)| head.generation) + 1;
-        let head = CatalogHead { generation, source, chunks, products };
-        let expect = present.as_ref().map_or(Expect::Absent, |(version, _)| Expect::Version(*version));
-        let row = Row {
-            version: expect.next(),
-            epoch: 0,
-            op_id: clock::random(),
-            schema_v: codec::CATALOG_SCHEMA_V,
-            updated_at_ms: clock::now().0,
-            ttl_s: None,
-            body: codec::encode_head(&head)?.into(),
-        };
-        if settle(store, Kind::Catalog, ROW, expect, row).await? == Settled::Applied {
-            let kept: BTreeSet<_> = head.chunks.into_iter().collect();
-            for gone in present.iter().flat_map(|(_, old)| &old.chunks).filter(|name| !kept.contains(name)) {
-                // Left behind, it only takes room.
-                let _ = delete_chunk(store, *gone).await;
-            }
-            return Ok(generation);
-        }
+    let generation = present.as_ref().map_or(0, |(_, head)| head.generation) + 1;
+    let products = u32::try_from(products).unwrap_or(u32::MAX);
+    let head = CatalogHead { generation, source, chunks, products };
+    let expect = present.as_ref().map_or(Expect::Absent, |(version, _)| Expect::Version(*version));
+    let row = Row {
+        version: expect.next(),
+        epoch: 0,
+        op_id: clock::random(),
+        schema_v: codec::CATALOG_SCHEMA_V,
+        updated_at_ms: clock::now().0,
+        ttl_s: None,
+        body: codec::encode_head(&head)?.into(),
+    };
+    if settle(store, Kind::Catalog, ROW, expect, row).await? != Settled::Applied {
+        return Err(Error::Contended);
     }
-    Err(Error::Contended)
+    let kept: BTreeSet<_> = head.chunks.into_iter().collect();
+    for gone in present.iter().flat_map(|(_, old)| &old.chunks).filter(|name| !kept.contains(name)) {
+        // Left behind, it only takes room.
+        let _ = delete_chunk(store, *gone).await;
+    }
+    Ok(generation)
 }
 
-async fn write_chunk(store: &Arc<dyn Store>, products: &[&Product]) -> Result<u128, Error> {
+/// Writes a chunk, or finds it among those of the present head; returns its name.
+async fn write_chunk(
+    store: &Arc<dyn Store>,
+    products: &[&Product],
+    present: Option<&(u64, CatalogHead)>,
+) -> Result<u128, Error> {
     let bytes = codec::encode_chunk(products.iter().copied())?;
-    let name = xxhash_rust::xxh3::xxh3_128(&bytes);
+    let hash = u128::from(xxhash_rust::xxh3::xxh3_64(&bytes)) << 64;
+    let unchanged = present.iter().flat_map(|(_, head)| &head.chunks).find(|name| **name >> 64 << 64 == hash);
+    if let Some(name) = unchanged {
+        return Ok(*name);
+    }
+    let name = hash | (clock::random() & u128::from(u64::MAX));
     let entry = |(n, value): (usize, &[u8])| IndexEntry {
         partition: partition(name),
         key: Box::from((n as u32).to_be_bytes().as_slice()),
@@ -232,6 +248,24 @@ mod tests {
         assert_eq!(first.get("mug-blue").unwrap().price.amount, 1299);
         let again = Catalog::open(store).await.unwrap().snapshot();
         assert_eq!((again.generation(), again.len()), (first.generation(), first.len()));
+    }
+
+    #[tokio::test]
+    async fn what_is_unchanged_keeps_its_name_and_a_name_that_was_deleted_never_comes_back() {
+        let store: Arc<dyn Store> = Arc::new(Memory::default());
+        let import = async |skus: &[&str]| {
+            let file = lines(skus);
+            import(&store, file.as_bytes(), &parse(file.as_bytes()).unwrap(), &mut |_| {}).await.unwrap();
+            head(&store).await.unwrap().unwrap().1.chunks
+        };
+        let many: Vec<String> = (0..2 * CHUNK_PRODUCTS).map(|n| format!("p-{n:03}")).collect();
+        let many: Vec<&str> = many.iter().map(String::as_str).collect();
+        let first = import(&many).await;
+        let shorter = import(&many[..2 * CHUNK_PRODUCTS - 1]).await;
+        assert_eq!(shorter[0], first[0], "an edit leaves other chunks alone");
+        assert_ne!(shorter[1], first[1]);
+        let again = import(&many).await;
+        assert_ne!(again[1], first[1], "its deletion may still be on its way");
     }
 
     #[tokio::test]

@@ -128,6 +128,10 @@ impl Store for Memory {
         ready(Ok(RowPage { rows, next })).boxed()
     }
 
+    fn is_exclusive(&self) -> bool {
+        true
+    }
+
     fn health(&self) -> Health {
         Health::default()
     }

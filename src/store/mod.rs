@@ -13,7 +13,7 @@ pub use self::{
     done::Done,
     embedded::Embedded,
     memory::Memory,
-    settle::{Settled, settle},
+    settle::{Settled, read, settle},
 };
 
 mod done;
@@ -248,6 +248,11 @@ pub trait Store: Send + Sync + fmt::Debug + 'static {
     /// [`SCAN_MAX`]); for sweeps, copies and erasure only. A store that does not itself forget expired rows deletes
     /// those that the scan passes, so the daily sweep is its purge too.
     fn scan_rows(&self, kind: Kind, cursor: Option<u128>, limit: usize) -> BoxFuture<'static, Result<RowPage, Reason>>;
+
+    /// Whether no other process can have this store open: then nobody else can take over while this one lives.
+    fn is_exclusive(&self) -> bool {
+        false
+    }
 
     /// What the store says of itself; cheap, for probes and metrics.
     fn health(&self) -> Health;

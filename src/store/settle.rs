@@ -1,4 +1,4 @@
-//! Saves a row and does not come back before it is known how that ended.
+//! Saves and reads rows for whoever has the time to wait: does not come back before it is known how that ended.
 
 use std::{sync::Arc, time::Duration};
 
@@ -45,4 +45,20 @@ pub async fn settle(store: &Arc<dyn Store>, kind: Kind, id: u128, expect: Expect
         pause = (pause * 2).min(PAUSE_MAX);
     }
     Err(last)
+}
+
+/// The row, ordered with every save; asked for again while the store fails, for half a minute at most.
+///
+/// # Errors
+/// The last reason of the store's.
+pub async fn read(store: &Arc<dyn Store>, kind: Kind, id: u128) -> Result<Option<Row>, Reason> {
+    let mut pause = PAUSE_MIN;
+    for _ in 1..ATTEMPTS_MAX {
+        if let Ok(row) = store.load(kind, id, true).await {
+            return Ok(row);
+        }
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(PAUSE_MAX);
+    }
+    store.load(kind, id, true).await
 }

@@ -341,9 +341,31 @@ impl<E: Entity, T: Token> Durable<E, T> {
         }
     }
 
+    /// Ends every wait.
     fn fail_waiting(&mut self, failure: &Failure<E::Refusal>, out: &mut Vec<Output<E, T>>) {
-        for waiting in self.waiting.drain(..) {
-            reply(waiting.work, failure.clone(), out);
+        for (work, failure) in self.failed_waits(failure) {
+            reply(work, failure, out);
+        }
+    }
+
+    /// Everyone who waits, each with what to be told: one who may repeat what is not settled is not told that nothing
+    /// happened.
+    fn failed_waits(&mut self, failure: &Failure<E::Refusal>) -> Vec<(Work<E, T>, Failure<E::Refusal>)> {
+        let waiting = std::mem::take(&mut self.waiting);
+        let told = |waiting: Waiting<E, T>| match self.effect_of(&waiting.work) {
+            Effect::None => (waiting.work, failure.clone()),
+            Effect::Unknown => (waiting.work, Failure::StoreUnavailable(Effect::Unknown)),
+        };
+        waiting.into_iter().map(told).collect()
+    }
+
+    /// What a command that waits may have done already, as an earlier attempt under its key: it is in the save that is
+    /// out, or may be in one that was lost from sight.
+    fn effect_of(&self, work: &Work<E, T>) -> Effect {
+        match (&self.phase, work) {
+            (Phase::Saving { flight, .. }, _) => flight.effect_of(work),
+            (_, Work::Ask(ask, _)) if self.doubt && ask.key.is_some() => Effect::Unknown,
+            _ => Effect::None,
         }
     }
 
@@ -387,7 +409,8 @@ impl<E: Entity, T: Token> Durable<E, T> {
                 std::mem::take(&mut self.waiting).into_iter().partition(|w| w.deadline_ms <= now_ms);
             self.waiting = still;
             for waiting in over {
-                reply(waiting.work, too_late(stuck, Effect::None), out);
+                let effect = self.effect_of(&waiting.work);
+                reply(waiting.work, too_late(stuck, effect), out);
             }
         }
         next_ms = self.waiting.iter().map(|w| w.deadline_ms).fold(next_ms, u64::min);

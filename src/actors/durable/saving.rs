@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use super::{
-    Committed, Durable, Entity, Note, Output, Phase, Rider, SaveOrder, Surroundings, Token, Work, planted::planted,
-    release, reply,
+    Committed, Durable, Entity, Note, Output, Phase, Rider, SaveOrder, Surroundings, Token, Waiting, Work,
+    planted::planted, release, reply,
 };
 use crate::{
     actors::ask::{Effect, Failure},
@@ -126,16 +126,19 @@ impl<E: Entity, T: Token> Durable<E, T> {
     /// The store takes no writes, and whether it took the save that is out is not known: who waits behind it is told at
     /// once. The clock's own work waits on.
     fn refuse_waiting(&mut self, out: &mut Vec<Output<E, T>>) {
-        let Phase::Saving { flight, .. } = &self.phase else { return };
-        for waiting in self.waiting.extract_if(.., |waiting| !matches!(waiting.work, Work::Wake(_))) {
-            let effect = flight.effect_of(&waiting.work);
+        let is_asked = |waiting: &mut Waiting<E, T>| !matches!(waiting.work, Work::Wake(_));
+        let refused: Vec<_> = self.waiting.extract_if(.., is_asked).collect();
+        for waiting in refused {
+            let effect = self.effect_of(&waiting.work);
             reply(waiting.work, Failure::StoreUnavailable(effect), out);
         }
     }
 
-    /// A newer owner exists. Who waits was never part of a save; who rode in one that may have landed is not told no.
+    /// A newer owner exists. Who waits was never part of a save, save one who repeats what rides; who rode in one that may
+    /// have landed is not told no.
     pub(super) fn fenced(&mut self, out: &mut Vec<Output<E, T>>) {
         out.push(Output::Retracted);
+        let waits = self.failed_waits(&Failure::NotOwner);
         if let Phase::Saving { flight, .. } = std::mem::replace(&mut self.phase, Phase::Cold) {
             for Rider { waiting, verdict } in flight.riders {
                 let failure =
@@ -143,19 +146,24 @@ impl<E: Entity, T: Token> Durable<E, T> {
                 reply(waiting.work, failure, out);
             }
         }
-        self.fail_waiting(&Failure::NotOwner, out);
+        for (work, failure) in waits {
+            reply(work, failure, out);
+        }
         out.push(Output::Fenced);
     }
 
     /// Ends everything at once because the shard moves or stops: nothing that waits had any effect.
     pub fn abandon(&mut self, failure: &Failure<E::Refusal>, out: &mut Vec<Output<E, T>>) {
+        let waits = self.failed_waits(failure);
         if let Phase::Saving { flight, .. } = std::mem::replace(&mut self.phase, Phase::Cold) {
             for Rider { waiting, verdict } in flight.riders {
                 let unknown = Failure::StoreUnavailable(Effect::Unknown);
                 reply(waiting.work, if verdict.has_effect() { unknown } else { failure.clone() }, out);
             }
         }
-        self.fail_waiting(failure, out);
+        for (work, failure) in waits {
+            reply(work, failure, out);
+        }
     }
 }
 

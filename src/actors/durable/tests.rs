@@ -322,6 +322,41 @@ fn a_refused_save_leaves_what_is_committed_and_certainly_had_no_effect() {
     assert!(bench.told().is_empty() && bench.machine.is_unsettled());
 }
 
+/// P3: who repeats what may have happened is never told that nothing did, whichever way the wait ends.
+#[test]
+fn p3_a_repetition_behind_an_unsettled_save_is_told_unknown() {
+    let waiting = || {
+        let (mut bench, _) = Bench::with_cart();
+        bench.ask(2, add(), Some(7));
+        let row = bench.save().row;
+        bench.saved(&row, unknown());
+        bench.ask(3, add(), Some(7));
+        bench.ask(4, add(), Some(8));
+        (bench, row)
+    };
+    let effect = |bench: &mut Bench, token: u32| {
+        let told = bench.told();
+        let (_, outcome) = told.iter().find(|(there, _)| *there == token).expect("it was told").clone();
+        outcome.expect_err("it failed")
+    };
+    let (mut late, _) = waiting();
+    late.pass(3_000);
+    let told = late.told();
+    let of = |token| told.iter().find(|(there, _)| *there == token).unwrap().1.as_ref().unwrap_err();
+    assert_eq!(of(3), &Failure::StoreUnavailable(Effect::Unknown));
+    assert_eq!(of(4), &Failure::StoreUnavailable(Effect::None));
+
+    let (mut fenced, row) = waiting();
+    fenced.saved(&row, foreign(&row, row.version + 3, 9));
+    assert_eq!(effect(&mut fenced, 3), Failure::StoreUnavailable(Effect::Unknown));
+
+    let (mut moved, _) = waiting();
+    let mut out = Vec::new();
+    moved.machine.abandon(&Failure::Draining, &mut out);
+    moved.out.append(&mut out);
+    assert_eq!(effect(&mut moved, 3), Failure::StoreUnavailable(Effect::Unknown));
+}
+
 /// P9: nobody waits out a store that says that it takes no writes.
 #[test]
 fn behind_a_save_of_unknown_outcome_a_refusing_store_refuses_at_once() {

@@ -28,6 +28,8 @@ const FIRST_TABLE_WAIT_MAX: Duration = Duration::from_secs(10);
 const LOCK_TTL_S: i32 = 30;
 /// How often a holder shows itself.
 const LOCK_RENEW_EVERY: Duration = Duration::from_secs(10);
+/// How long showing itself may take: the lock must not be forgotten meanwhile.
+const LOCK_RENEW_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long to wait for another migration: longer than any is expected to take.
 const LOCK_WAIT_MAX: Duration = Duration::from_secs(600);
 
@@ -341,7 +343,11 @@ async fn conditionally(
                 let answer = statements::answered(result).map_err(|why| Error::Database { what, why })?;
                 return Ok(answer == statements::Answer::Applied);
             }
-            Err(error) if super::outcome::verdict(&error).outage && attempt < ATTEMPTS_MAX => {
+            // Before it is sent it is prepared, which a broken connection ends as well.
+            Err(error)
+                if attempt < ATTEMPTS_MAX
+                    && (super::outcome::verdict(&error).outage || matches!(error, ExecutionError::PrepareError(_))) =>
+            {
                 tokio::time::sleep(ATTEMPT_PAUSE).await;
             }
             Err(error) => return Err(failed(what)(error)),
@@ -406,14 +412,14 @@ impl Lock<'_> {
         conditionally(self.session, LOCK, &text, &(&self.holder, now(), from)).await
     }
 
-    /// Shows itself until the lock is somebody else's.
+    /// Shows itself until the lock is somebody else's, or may be soon.
     async fn keep(&self) -> Error {
         loop {
             tokio::time::sleep(LOCK_RENEW_EVERY).await;
-            match self.renew(&self.holder).await {
-                Ok(true) => {}
-                Ok(false) => return Error::LockLost,
-                Err(error) => return error,
+            match tokio::time::timeout(LOCK_RENEW_TIMEOUT, self.renew(&self.holder)).await {
+                Ok(Ok(true)) => {}
+                Ok(Ok(false)) | Err(_) => return Error::LockLost,
+                Ok(Err(error)) => return error,
             }
         }
     }

@@ -17,7 +17,7 @@ use futures_util::{
 use scylla::{
     client::session::Session,
     errors::{ExecutionError, PrepareError},
-    response::PagingState,
+    response::{PagingState, query_result::QueryResult},
     statement::prepared::PreparedStatement,
 };
 use tokio::sync::{Notify, Semaphore};
@@ -26,15 +26,15 @@ use uuid::Uuid;
 use self::{
     breaker::Breaker,
     outcome::verdict,
-    statements::{Answer, Statements, answered, loaded, save_values, scanned},
+    statements::{Answer, Statements, answered, loaded, replace_values, save_values, scanned},
 };
 pub use self::{
     connect::{ConnectError, Options, connect},
     schema::{Dialect, Status},
 };
 use super::{
-    Expect, Head, Health, IndexEntry, Kind, Reason, Row, RowPage, SCAN_BYTES_MAX, SCAN_MAX, Saved, Store,
-    check_entries, check_row,
+    Expect, Health, IndexEntry, Kind, Reason, Row, RowPage, SCAN_BYTES_MAX, SCAN_MAX, Saved, Store, check_entries,
+    check_row,
 };
 use crate::telemetry::{clock, metrics::metrics};
 
@@ -47,12 +47,20 @@ pub mod schema;
 mod statements;
 mod watch;
 
-/// How long a save waits for its turn: whoever asked has given up by then.
-const TURN_WAIT_MAX: Duration = Duration::from_secs(10);
+/// How long a save waits for its turn: as long as a busy database needs for some thousands before it, and well below the
+/// time after which an actor takes a save for lost.
+const TURN_WAIT_MAX: Duration = Duration::from_secs(3);
+/// How long the database may fail while the store opens: nodes start with it, and it may be slow then.
+const OPEN_PATIENCE: Duration = Duration::from_secs(30);
+const OPEN_PAUSE: Duration = Duration::from_millis(500);
+/// Keys that one request deletes: ScyllaDB takes no more in one list.
+const DELETE_KEYS_MAX: usize = 100;
+/// Attempts at a first save while an old row's time ends.
+const EXPIRING_ATTEMPTS_MAX: usize = 3;
 /// Entries put at once by one call: enough to fill a connection, few enough to leave room for saves.
 const PUTS_IN_FLIGHT_MAX: usize = 64;
 /// How long a load may take while saves are refused: reads that still work come through, and nobody waits for the others.
-const DOUBTFUL_LOAD_TIMEOUT: Duration = Duration::from_millis(150);
+const DOUBTFUL_LOAD_TIMEOUT: Duration = Duration::from_millis(100);
 /// Before each partition's name: the database takes no empty one.
 const PARTITION_PREFIX: u8 = b'p';
 
@@ -113,17 +121,25 @@ struct Inner {
 }
 
 impl Cql {
-    /// Connects, checks the schema, prepares every statement, and sees that conditional updates work.
+    /// Connects, checks the schema, prepares every statement, and sees that conditional updates work. A database that
+    /// does not answer well yet is asked again for half a minute; one that cannot be reached at all is not.
     ///
     /// # Errors
     /// [`OpenError`].
     pub async fn open(options: &Options) -> Result<Self, OpenError> {
         let session = connect(options).await?;
-        let status = migrate::status(&session, &options.keyspace).await?;
-        if !status.is_usable() {
-            return Err(OpenError::Schema { keyspace: options.keyspace.clone(), status });
-        }
-        let statements = Statements::prepare(&session, &options.keyspace).await?;
+        let began = tokio::time::Instant::now();
+        let statements = loop {
+            match prepared(&session, &options.keyspace).await {
+                Ok(statements) => break statements,
+                Err(error @ OpenError::Schema { .. }) => return Err(error),
+                Err(error) if began.elapsed() >= OPEN_PATIENCE => return Err(error),
+                Err(error) => {
+                    tracing::warn!(%error, "the database does not answer well yet");
+                    tokio::time::sleep(OPEN_PAUSE).await;
+                }
+            }
+        };
         let inner = Arc::new(Inner {
             session,
             statements,
@@ -135,11 +151,24 @@ impl Cql {
         });
         // Also makes what a database makes only at a table's first conditional update, such as ScyllaDB's Paxos table.
         for kind in Kind::ALL {
-            inner.probe(kind).await.map_err(|failed| OpenError::Probe(failed.reason))?;
+            while let Err(failed) = inner.probe(kind).await {
+                if began.elapsed() >= OPEN_PATIENCE {
+                    return Err(OpenError::Probe(failed.reason));
+                }
+                tokio::time::sleep(OPEN_PAUSE).await;
+            }
         }
         let watch = tokio::spawn(watch::run(Arc::downgrade(&inner)));
         Ok(Self { inner, watch })
     }
+}
+
+async fn prepared(session: &Session, keyspace: &str) -> Result<Statements, OpenError> {
+    let status = migrate::status(session, keyspace).await?;
+    if !status.is_usable() {
+        return Err(OpenError::Schema { keyspace: keyspace.to_owned(), status });
+    }
+    Ok(Statements::prepare(session, keyspace).await?)
 }
 
 impl Drop for Cql {
@@ -184,28 +213,31 @@ impl Inner {
         lock(&self.breaker).refusal().cloned()
     }
 
-    /// Keeps the books of the breaker.
-    fn noted<T>(&self, result: Result<T, ExecutionError>) -> Result<T, Failed> {
-        let error = match result {
-            Ok(done) => {
-                self.succeeded();
-                return Ok(done);
-            }
-            Err(error) => error,
-        };
-        let (verdict, reason) = (verdict(&error), Reason::of(error));
-        if verdict.outage {
-            self.failed(&reason);
-        } else {
-            self.succeeded(); // it answered, if only to say no
+    /// What a conditional update's end says to the breaker.
+    fn updated<T>(&self, result: Result<T, ExecutionError>) -> Result<T, Failed> {
+        if result.is_ok() {
+            self.succeeded();
         }
-        Err(Failed { reason, not_applied: verdict.not_applied })
+        self.asked(result)
+    }
+
+    /// What any other request's end says to the breaker: that it failed. Reads may work where updates do not.
+    fn asked<T>(&self, result: Result<T, ExecutionError>) -> Result<T, Failed> {
+        result.map_err(|error| {
+            let (verdict, reason) = (verdict(&error), Reason::of(error));
+            if verdict.outage {
+                self.failed(&reason);
+            }
+            Failed { reason, not_applied: verdict.not_applied }
+        })
     }
 
     /// A conditional update that never applies.
     async fn probe(&self, kind: Kind) -> Result<(), Failed> {
-        let probing = self.session.execute_unpaged(&self.statements.of(kind).probe, (Uuid::nil(),)).await;
-        self.noted(probing).map(drop)
+        // Anywhere: no one part of the ring speaks for all of it, and no real row is in the way.
+        let nowhere = Uuid::from_u128(clock::random());
+        let probing = self.session.execute_unpaged(&self.statements.of(kind).probe, (nowhere,)).await;
+        self.updated(probing).map(drop)
     }
 
     async fn load(&self, kind: Kind, id: u128, serial: bool) -> Result<Option<Row>, Reason> {
@@ -216,7 +248,7 @@ impl Inner {
             None => loading.await,
             Some(reason) => tokio::time::timeout(DOUBTFUL_LOAD_TIMEOUT, loading).await.map_err(|_| reason)?,
         };
-        let row = loaded(self.noted(result)?)?;
+        let row = loaded(self.asked(result)?)?;
         Ok(row.filter(|row| !row.is_expired(clock::now())))
     }
 
@@ -230,6 +262,9 @@ impl Inner {
         let Ok(Ok(_turn)) = tokio::time::timeout(TURN_WAIT_MAX, self.turns.acquire()).await else {
             return Saved::Refused(Reason::new("too many saves wait for the database"));
         };
+        if let Some(reason) = self.refusal() {
+            return Saved::Refused(reason);
+        }
         // First, and for itself: a mark without its row is superfluous, a row without its mark would never wake.
         if !marks.is_empty()
             && let Err(reason) = self.put(marks).await
@@ -242,15 +277,19 @@ impl Inner {
         };
         match self.update(kind, id, expected, &row).await {
             Ok(Answer::Applied) => Saved::Applied,
-            Ok(Answer::Lost(head)) => self.lost(kind, id, expect, &row, head).await,
+            Ok(Answer::Lost(Some(head))) if expect != Expect::Absent => Saved::Lost(Some(head)),
+            Ok(Answer::Lost(_)) => self.lost(kind, id, expect, &row).await,
             Err(saved) => saved,
         }
     }
 
     async fn update(&self, kind: Kind, id: u128, expected: Option<u64>, row: &Row) -> Result<Answer, Saved> {
         let values = save_values(id, expected, row, remaining_ttl_s(row));
-        let updating = self.session.execute_unpaged(&self.statements.of(kind).save, values).await;
-        match self.noted(updating) {
+        self.updated_row(self.session.execute_unpaged(&self.statements.of(kind).save, values).await)
+    }
+
+    fn updated_row(&self, result: Result<QueryResult, ExecutionError>) -> Result<Answer, Saved> {
+        match self.updated(result) {
             // An answer that cannot be read may be one of success.
             Ok(result) => answered(result).map_err(Saved::Unknown),
             Err(failed) if failed.not_applied => Err(Saved::Refused(failed.reason)),
@@ -258,44 +297,49 @@ impl Inner {
         }
     }
 
-    /// Finds the head that a save lost to, where its answer did not tell.
-    async fn lost(&self, kind: Kind, id: u128, expect: Expect, row: &Row, head: Option<Head>) -> Saved {
-        if let (Some(head), Expect::Version(_)) = (head, expect) {
-            return Saved::Lost(Some(head));
-        }
-        let loading = self.session.execute_unpaged(&self.statements.of(kind).load_serial, (Uuid::from_u128(id),));
-        let found = match self.noted(loading.await).map_err(Reason::from).and_then(loaded) {
-            Ok(found) => found,
-            // This attempt was not applied; but without the head nobody can say which one was.
-            Err(reason) => return Saved::Unknown(reason),
-        };
-        match found {
-            // Past its time and not yet forgotten: as good as absent.
-            Some(old) if expect == Expect::Absent && old.is_expired(clock::now()) => {
-                match self.update(kind, id, Some(old.version), row).await {
-                    Ok(Answer::Applied) => Saved::Applied,
-                    Ok(Answer::Lost(_)) => Saved::Unknown(Reason::new("an expired row changed meanwhile")),
-                    Err(saved) => saved,
+    /// Finds the head that a save lost to, where its answer did not tell. A row past its time and not yet forgotten is as
+    /// good as absent: a first save takes its place.
+    async fn lost(&self, kind: Kind, id: u128, expect: Expect, row: &Row) -> Saved {
+        for _ in 0..EXPIRING_ATTEMPTS_MAX {
+            let loading = self.session.execute_unpaged(&self.statements.of(kind).load_serial, (Uuid::from_u128(id),));
+            let found = match self.asked(loading.await).map_err(Reason::from).and_then(loaded) {
+                Ok(found) => found,
+                // This attempt was not applied; but without the head nobody can say which one was.
+                Err(reason) => return Saved::Unknown(reason),
+            };
+            let answer = match (expect, found) {
+                (Expect::Absent, Some(old)) if old.is_expired(clock::now()) => {
+                    let values = replace_values(id, &old, row, remaining_ttl_s(row));
+                    let replacing = self.session.execute_unpaged(&self.statements.of(kind).replace, values).await;
+                    self.updated_row(replacing)
                 }
+                // It was forgotten in between.
+                (Expect::Absent, None) => self.update(kind, id, None, row).await,
+                (_, found) => return Saved::Lost(found.as_ref().map(Row::head)),
+            };
+            match answer {
+                Ok(Answer::Applied) => return Saved::Applied,
+                Ok(Answer::Lost(_)) => {} // forgotten, or replaced by somebody else
+                Err(saved) => return saved,
             }
-            found => Saved::Lost(found.as_ref().map(Row::head)),
         }
+        Saved::Unknown(Reason::new("the row's predecessor kept changing"))
     }
 
     /// Plain writes, all or some of them done on an error.
     async fn put(&self, entries: Vec<IndexEntry>) -> Result<(), Reason> {
         let put = |entry: IndexEntry| async move {
             let values = (partition(&entry.partition), &*entry.key, &*entry.value);
-            self.noted(self.session.execute_unpaged(&self.statements.index_put, values).await).map(drop)
+            self.asked(self.session.execute_unpaged(&self.statements.index_put, values).await).map(drop)
         };
         iter(entries).map(put).buffer_unordered(PUTS_IN_FLIGHT_MAX).try_collect::<()>().await.map_err(Reason::from)
     }
 
     async fn delete(&self, name: &[u8], keys: Vec<Box<[u8]>>) -> Result<(), Reason> {
-        for keys in keys.chunks(SCAN_MAX) {
+        for keys in keys.chunks(DELETE_KEYS_MAX) {
             let keys: Vec<&[u8]> = keys.iter().map(|key| &**key).collect();
             let deleting = self.session.execute_unpaged(&self.statements.index_delete, (partition(name), keys)).await;
-            self.noted(deleting)?;
+            self.asked(deleting)?;
         }
         Ok(())
     }
@@ -319,7 +363,7 @@ impl Inner {
                 self.session.execute_unpaged(&self.statements.index_scan_until, values).await
             }
         };
-        let rows = self.noted(scanning)?.into_rows_result().map_err(Reason::of)?;
+        let rows = self.asked(scanning)?.into_rows_result().map_err(Reason::of)?;
         let entry = |found: Result<(&[u8], &[u8]), _>| {
             let (key, value) = found.map_err(Reason::of)?;
             Ok(IndexEntry { partition: name.clone(), key: key.into(), value: value.into() })
@@ -358,13 +402,13 @@ impl Inner {
         statements: &statements::OfKind,
         cursor: Option<u128>,
         state: PagingState,
-    ) -> Result<(scylla::response::query_result::QueryResult, Option<PagingState>), Reason> {
+    ) -> Result<(QueryResult, Option<PagingState>), Reason> {
         let asked: (&PreparedStatement, Vec<Uuid>) = match cursor {
             None => (&statements.scan, vec![]),
             Some(id) => (&statements.scan_from, vec![Uuid::from_u128(id)]),
         };
         let asking = self.session.execute_single_page(asked.0, asked.1, state).await;
-        let (result, state) = self.noted(asking)?;
+        let (result, state) = self.asked(asking)?;
         let next = match state.into_paging_control_flow() {
             std::ops::ControlFlow::Continue(next) => Some(next),
             std::ops::ControlFlow::Break(()) => None,

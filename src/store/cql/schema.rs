@@ -193,7 +193,7 @@ impl Status {
                     return Self::Edited(there.id);
                 }
                 None if there.id <= latest() => return Self::Edited(there.id),
-                None if there.applied && there.readable_from > latest() => return Self::TooNew(there.id),
+                None if there.readable_from > latest() => return Self::TooNew(there.id),
                 _ => {}
             }
         }
@@ -284,6 +284,9 @@ mod tests {
         };
         assert_eq!(Status::of(&newer(latest())), Status::Ahead(next));
         assert_eq!(Status::of(&newer(next)), Status::TooNew(next));
+        let mut begun = newer(next);
+        begun[latest() as usize].applied = false;
+        assert_eq!(Status::of(&begun), Status::TooNew(next), "its change may be there already");
         for (status, usable) in
             [(Status::Current, true), (Status::Ahead(9), true), (Status::TooNew(9), false), (Status::Missing, false)]
         {

@@ -21,7 +21,7 @@ use crate::store::{Head, Kind, Reason, Row};
 
 /// Rows that travel in one frame of a scan: 8 MiB, should all be of the largest size.
 const SCAN_FRAME_ROWS: i32 = 32;
-/// How long the database may think about a probe: what works at all answers within some ten milliseconds.
+/// How long the database may think about a probe: what works at all answers within some tens of milliseconds.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
 /// A version that no row ever has.
 const VERSION_NEVER: i64 = -1;
@@ -41,6 +41,8 @@ const fn table(kind: Kind) -> &'static str {
 #[derive(Debug)]
 pub(super) struct OfKind {
     pub(super) save: PreparedStatement,
+    /// Saves in the place of a row whose time is over: that very row and no other of its version.
+    pub(super) replace: PreparedStatement,
     pub(super) load: PreparedStatement,
     pub(super) load_serial: PreparedStatement,
     /// From the start, and from a row on.
@@ -102,6 +104,7 @@ impl OfKind {
             .await?;
         probe.set_request_timeout(Some(PROBE_TIMEOUT));
         Ok(Self {
+            replace: session.prepare(format!("{save} AND op_id = ?")).await?,
             save: session.prepare(save).await?,
             load: repeatable(session, load).await?,
             load_serial,
@@ -112,7 +115,8 @@ impl OfKind {
     }
 }
 
-/// A statement that may be sent twice: another node is asked when one does not answer.
+/// A statement that may be sent twice: another node is asked when one does not answer (but for serial reads, which the
+/// driver leaves to whoever asked).
 async fn repeatable(session: &Session, text: String) -> Result<PreparedStatement, PrepareError> {
     let mut statement = session.prepare(text).await?;
     statement.set_is_idempotent(true);
@@ -143,6 +147,20 @@ pub(super) fn save_values(
         Uuid::from_u128(id),
         expected.map(u64::cast_signed),
     )
+}
+
+/// The bound values of a save in the place of `old`.
+#[expect(clippy::type_complexity, reason = "the bound values, in order")]
+pub(super) fn replace_values<'a>(
+    id: u128,
+    old: &Row,
+    row: &'a Row,
+    ttl_s: i32,
+) -> (i32, i64, i64, Uuid, i32, CqlTimestamp, i32, &'a Bytes, Uuid, Option<i64>, Uuid) {
+    let (ttl_s, version, epoch, op_id, schema_v, updated_at, row_ttl_s, body, id, expected) =
+        save_values(id, Some(old.version), row, ttl_s);
+    let old_op_id = Uuid::from_u128(old.op_id);
+    (ttl_s, version, epoch, op_id, schema_v, updated_at, row_ttl_s, body, id, expected, old_op_id)
 }
 
 fn row((version, epoch, op_id, schema_v, updated_at, ttl_s, body): RowColumns) -> Result<Row, Reason> {

@@ -23,12 +23,13 @@ pub(super) async fn run(store: Weak<Inner>) {
     let mut look_at = Instant::now();
     loop {
         let Some(inner) = store.upgrade() else { return };
-        if look_at <= Instant::now() {
+        let is_in_doubt = lock(&inner.breaker).is_in_doubt();
+        // Not while something is in doubt: a database that hangs would keep the probes waiting.
+        if look_at <= Instant::now() && !is_in_doubt {
             look_at = Instant::now() + LOOK_EVERY;
             driver.publish(&inner.session.get_metrics());
             look_at_schema(&inner).await;
         }
-        let is_in_doubt = lock(&inner.breaker).is_in_doubt();
         if is_in_doubt {
             // A failure is counted where it is noticed.
             let _ = inner.probe(Kind::Keys).await;

@@ -352,6 +352,10 @@ impl Store for Embedded {
         })
     }
 
+    fn is_exclusive(&self) -> bool {
+        true
+    }
+
     fn health(&self) -> Health {
         let mut health = self.shared.health().clone();
         if self.writer.as_ref().is_some_and(JoinHandle::is_finished) {

@@ -127,6 +127,7 @@ async fn killed_at_any_step_and_run_again_it_ends_in_the_same_schema() {
         assert!(again.status.success(), "after step {steps}: {}", String::from_utf8_lossy(&again.stderr));
         assert_eq!(migrate::status(&session, &keyspace.name).await.unwrap(), Status::Current);
         assert_eq!(described(&session, &keyspace.name).await, expected, "after step {steps}");
+        session.query_unpaged(format!("DROP KEYSPACE {}", keyspace.name), ()).await.unwrap();
         if told < steps {
             assert!(steps > 20, "it told of {told} steps only");
             return;

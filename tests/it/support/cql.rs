@@ -32,7 +32,8 @@ impl Cluster {
     /// One node, shared by every test that does not harm it; it lives until the process ends.
     pub(crate) fn single() -> &'static Self {
         static SINGLE: OnceLock<Cluster> = OnceLock::new();
-        SINGLE.get_or_init(|| Self::start(1))
+        // Every keyspace of every test stays: tables take room.
+        SINGLE.get_or_init(|| Self::start_with(1, &["--net", "auto", "--heap", "1G"]))
     }
 
     /// Nodes of one's own.
