@@ -6,7 +6,7 @@ use axum::http::HeaderValue;
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
-    sync::watch,
+    sync::{oneshot, watch},
 };
 
 use crate::{
@@ -60,7 +60,7 @@ pub enum Error {
     Keys(#[from] http::token::NoKey),
     /// Another process owns the shards now.
     #[error(
-        "another node took over this one's carts, and it has stopped: give every node a cluster.node_name of its own, and start one process for each"
+        "another process took over this one's carts, and it has stopped: this release runs one process on a keyspace; see that no second one is started"
     )]
     Fenced,
     /// Signals cannot be awaited.
@@ -143,6 +143,8 @@ pub async fn serve(config: Config) -> Result<(), Error> {
     import_configured(&config, &store).await?;
     let catalog = Catalog::open(Arc::clone(&store)).await?;
     let following = tokio::spawn(catalog.clone().follow());
+    let (give_back, given_back) = oneshot::channel();
+    let mut holding = tokio::spawn(hold_lease(Arc::clone(&store), &ownership, given_back));
 
     let (stop, stopping) = watch::channel(false);
     let app = App::new(Parts {
@@ -158,6 +160,7 @@ pub async fn serve(config: Config) -> Result<(), Error> {
             cors: Cors::parse(&config.http_cors_origins),
             log_requests: config.log_requests,
         },
+        lease: ownership.lease.clone(),
         stopping: stopping.clone(),
     });
     let limits = |name, connections_max| Limits {
@@ -193,7 +196,7 @@ pub async fn serve(config: Config) -> Result<(), Error> {
     let is_fenced = tokio::select! {
         _ = terminate.recv() => { tracing::info!("SIGTERM: finishing what was begun"); false }
         _ = interrupt.recv() => { tracing::info!("SIGINT: finishing what was begun"); false }
-        () = cluster::superseded(&store, &ownership) => {
+        _ = &mut holding => {
             tracing::error!("fenced: another node took over; stopping");
             true
         }
@@ -204,10 +207,30 @@ pub async fn serve(config: Config) -> Result<(), Error> {
     let _ = public.await;
     system.stop(config.shutdown_patience).await;
     following.abort();
+    if !holding.is_finished() {
+        let _ = give_back.send(()); // lost in this very moment, there is nothing to give back
+        let _ = holding.await;
+    }
     let _ = end.send(true);
     let _ = operators.await;
     tracing::info!("stopped");
     if is_fenced { Err(Error::Fenced) } else { Ok(()) }
+}
+
+/// Ends when the lease is lost, or given back.
+fn hold_lease(
+    store: Arc<dyn Store>,
+    ownership: &cluster::Ownership,
+    given_back: oneshot::Receiver<()>,
+) -> impl Future<Output = ()> + use<> {
+    let (seat, lease) = (ownership.seat.clone(), ownership.lease.clone());
+    async move {
+        if store.is_exclusive() {
+            let _ = given_back.await; // nobody can take over, nobody waits
+        } else {
+            cluster::hold(store, seat, lease, clock::random, given_back).await;
+        }
+    }
 }
 
 fn actor_options(config: &Config) -> actors::Options {

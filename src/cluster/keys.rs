@@ -6,7 +6,7 @@ use super::Error;
 use crate::{
     codec::{self, ClusterKeys},
     domain::UnixMillis,
-    store::{Expect, Kind, Row, Settled, Store, settle},
+    store::{Expect, Kind, Row, Settled, Store, read, settle},
 };
 
 /// Id of the only row of its kind.
@@ -24,7 +24,7 @@ pub async fn shared_keys(
     random: impl Fn() -> u128,
 ) -> Result<ClusterKeys, Error> {
     for _ in 0..ATTEMPTS_MAX {
-        if let Some(row) = store.load(Kind::Keys, ROW, true).await? {
+        if let Some(row) = read(store, Kind::Keys, ROW).await? {
             return Ok(codec::decode_keys(&row.body)?);
         }
         let mut key = [0; 32];

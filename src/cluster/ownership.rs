@@ -1,17 +1,19 @@
-//! Takes ownership at a start: the member row first, then the map.
+//! Takes ownership at a start: the member rows first, so that nobody else's lease is renewed any more, then the map.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc};
 
+use super::{
+    lease::{self, Lease},
+    member::{Seat, evict, join},
+};
 use crate::{
-    codec::{self, DecodeError, EncodeError, Member, MemberState, ShardEntry, ShardMap},
+    codec::{self, DecodeError, EncodeError, ShardEntry, ShardMap},
     domain::{ShardId, UnixMillis, ids::SLOTS},
-    store::{Expect, Kind, Reason, Row, Settled, Store, settle},
+    store::{Expect, Kind, Reason, Row, Settled, Store, read, settle},
 };
 
 /// Id of the only row of its kind.
 const MAP_ROW: u128 = 0;
-/// How often the map is looked at: within it, a node that was replaced stops.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// Attempts when others change the rows at the same time; each lost one means that somebody else's was applied.
 const ATTEMPTS_MAX: usize = 10;
 
@@ -52,6 +54,10 @@ pub struct Ownership {
     pub shards: Vec<OwnedShard>,
     /// Whether the cluster was made just now.
     pub is_new: bool,
+    /// This node's place among the members.
+    pub seat: Seat,
+    /// For how long what it has in memory is certainly the newest.
+    pub lease: Lease,
 }
 
 /// Why ownership could not be taken.
@@ -66,6 +72,9 @@ pub enum Error {
     /// A row cannot be written.
     #[error("a row of the cluster cannot be written: {0}")]
     Encode(#[from] EncodeError),
+    /// Another process took this node's place while it started.
+    #[error("another process with this cluster.node_name started at the same time: give each a name of its own")]
+    Replaced,
     /// Others kept changing the rows.
     #[error("other nodes kept changing the cluster's rows; start again")]
     Contended,
@@ -98,11 +107,23 @@ pub async fn take(
     if !shards.is_power_of_two() || shards > SLOTS {
         return Err(Error::ShardCount(shards));
     }
-    let incarnation = join(store, identity, now, &random).await?;
+    let joined = join(store, identity, now, &random).await?;
+    let (mut seat, incarnation) = (joined.seat, joined.incarnation);
+    // A store that only one process can open has no other owner to wait for.
+    let mut must_wait = joined.may_serve && !store.is_exclusive();
     for _ in 0..ATTEMPTS_MAX {
-        let stored = store.load(Kind::Map, MAP_ROW, true).await?;
+        let stored = read(store, Kind::Map, MAP_ROW).await?;
         let old = stored.as_ref().map(|row| codec::decode_map(&row.body)).transpose()?;
         let map = taken(old.as_ref(), &identity.name, incarnation, shards)?;
+        let others: BTreeSet<&str> = old.iter().flat_map(|old| &old.shards).map(|entry| entry.node.as_str()).collect();
+        for other in others.into_iter().filter(|other| **other != *identity.name) {
+            must_wait |= evict(store, other, now, &random).await? && !store.is_exclusive();
+        }
+        if must_wait {
+            tracing::info!(wait_ms = lease::OUTLIVED_MS, "waiting until the reads of this node's predecessor are over");
+            tokio::time::sleep(std::time::Duration::from_millis(lease::OUTLIVED_MS)).await;
+            must_wait = false;
+        }
         let expect = stored.as_ref().map_or(Expect::Absent, |row| Expect::Version(row.version));
         let row = Row {
             version: expect.next(),
@@ -119,7 +140,11 @@ pub async fn take(
                 epoch: entry.epoch,
                 fence: entry.fence,
             };
+            let lease =
+                if store.is_exclusive() { Lease::for_ever() } else { lease::first(store, &mut seat, &random).await? };
             return Ok(Ownership {
+                seat,
+                lease,
                 node: Arc::clone(&identity.name),
                 incarnation,
                 map_version: map.version,
@@ -129,24 +154,6 @@ pub async fn take(
         }
     }
     Err(Error::Contended)
-}
-
-/// Waits until the map gives a shard of ours to another node, or to a later start of this one. An unreachable store says
-/// nothing.
-pub async fn superseded(store: &Arc<dyn Store>, ownership: &Ownership) {
-    let mut looks = tokio::time::interval(LOOK_EVERY);
-    loop {
-        looks.tick().await;
-        let Ok(Some(row)) = store.load(Kind::Map, MAP_ROW, false).await else { continue };
-        // A map that this release cannot read was written by a newer one: it will say so where it matters.
-        let Ok(map) = codec::decode_map(&row.body) else { continue };
-        let is_newer = |owned: &OwnedShard| {
-            map.shards.get(usize::from(owned.shard.0)).is_some_and(|entry| entry.epoch > owned.epoch)
-        };
-        if map.version > ownership.map_version && ownership.shards.iter().any(is_newer) {
-            return;
-        }
-    }
 }
 
 /// The map after this node took every shard: pure.
@@ -161,47 +168,6 @@ fn taken(old: Option<&ShardMap>, node: &str, incarnation: u64, shards: u16) -> R
         ShardEntry { node: node.to_owned(), incarnation, epoch, fence: epoch }
     };
     Ok(ShardMap { version: old.map_or(0, |old| old.version) + 1, shards: (0..shards).map(entry).collect() })
-}
-
-/// Writes this node's member row with the next incarnation, and returns that.
-async fn join(
-    store: &Arc<dyn Store>,
-    identity: &Identity,
-    now: UnixMillis,
-    random: &impl Fn() -> u128,
-) -> Result<u64, Error> {
-    let id = xxhash_rust::xxh3::xxh3_128(identity.name.as_bytes());
-    for _ in 0..ATTEMPTS_MAX {
-        let stored = store.load(Kind::Member, id, true).await?;
-        let old = stored.as_ref().map(|row| codec::decode_member(&row.body)).transpose()?;
-        let incarnation = old.map_or(0, |old| old.incarnation) + 1;
-        let member = Member {
-            name: identity.name.to_string(),
-            incarnation,
-            http: identity.http.clone(),
-            admin: identity.admin.clone(),
-            cluster: String::new(),
-            release: identity.release.clone(),
-            schema_min: codec::CART_SCHEMA_V,
-            schema_max: codec::CART_SCHEMA_V,
-            lease: 0,
-            state: MemberState::Up,
-        };
-        let expect = stored.as_ref().map_or(Expect::Absent, |row| Expect::Version(row.version));
-        let row = Row {
-            version: expect.next(),
-            epoch: 0,
-            op_id: random(),
-            schema_v: codec::MEMBER_SCHEMA_V,
-            updated_at_ms: now.0,
-            ttl_s: None,
-            body: codec::encode_member(&member)?.into(),
-        };
-        if settle(store, Kind::Member, id, expect, row).await? == Settled::Applied {
-            return Ok(incarnation);
-        }
-    }
-    Err(Error::Contended)
 }
 
 #[cfg(test)]
@@ -229,16 +195,6 @@ mod tests {
             assert!(new.epoch > old.epoch, "a restarted process must not inherit its predecessor's epoch");
             assert_eq!(new.fence, new.epoch, "what the predecessor left on its way must be fenced off");
         }
-    }
-
-    #[tokio::test]
-    async fn a_node_notices_that_another_took_over() {
-        let store: Arc<dyn Store> = Arc::new(Memory::default());
-        let first = start(&store, "n1", 4).await.unwrap();
-        let mut waiting = Box::pin(superseded(&store, &first));
-        assert!(futures_util::poll!(&mut waiting).is_pending(), "it owns everything");
-        start(&store, "n1", 4).await.unwrap();
-        waiting.await;
     }
 
     #[tokio::test]

@@ -21,6 +21,7 @@ use super::{
     problem::{self, Code, Problem},
 };
 use crate::{
+    cluster::Freshness,
     domain::Id,
     telemetry::{clock, metrics::metrics},
 };
@@ -86,6 +87,10 @@ pub(super) async fn around(State(edge): State<Edge>, request: Request, next: Nex
     } else {
         answer(&edge, request, next, route.as_ref(), &request_id).await
     };
+    // After the handler: what it read was the newest if the lease lives still.
+    if method == Method::GET && response.status().as_u16() < 400 && route.as_ref().is_some_and(tells_of_the_shop) {
+        response = marked(response, edge.app.lease.freshness());
+    }
     let code = problem::finish(&mut response, &request_id);
     let headers = response.headers_mut();
     if let Ok(value) = HeaderValue::try_from(&request_id) {
@@ -124,6 +129,29 @@ async fn answer(edge: &Edge, request: Request, next: Next, route: Option<&Matche
         tracing::error!(request.id = request_id, "a handler panicked");
         Problem::new(Code::Internal, "the request's id finds the log line").into_response()
     })
+}
+
+/// Whether a route tells what this node has in memory of carts and products.
+fn tells_of_the_shop(route: &MatchedPath) -> bool {
+    route.as_str().starts_with("/v1/")
+}
+
+/// Says how old an answer may be, or takes it back (P8).
+fn marked(mut response: Response, freshness: Freshness) -> Response {
+    let counted = |answer| metrics().http_stale_reads_total.with_label_values(&[answer]).inc();
+    match freshness {
+        Freshness::Fresh => response,
+        Freshness::Stale(ms) => {
+            counted("marked");
+            response.headers_mut().insert(HeaderName::from_static("trolley-stale"), HeaderValue::from(ms));
+            response
+        }
+        Freshness::TooOld => {
+            counted("refused");
+            let detail = "this node has not reached the store for too long to know whether this is the newest";
+            Problem::new(Code::StoreUnavailable, detail).into_response()
+        }
+    }
 }
 
 /// Every representation is JSON, save streams and pages.

@@ -19,7 +19,7 @@ use axum::Router;
 use tokio::sync::{Semaphore, watch};
 
 pub use self::{edge::Cors, openapi::document, problem::Code, token::GuestTokens};
-use crate::{actors::Handle, catalog::Catalog};
+use crate::{actors::Handle, catalog::Catalog, cluster::Lease};
 
 /// Largest request body: a cart's largest command is far smaller.
 pub const BODY_BYTES_MAX: usize = 64 * 1024;
@@ -54,6 +54,8 @@ pub struct Parts {
     pub tokens: GuestTokens,
     /// This node's name, as `Trolley-Owner` tells it.
     pub node: axum::http::HeaderValue,
+    /// For how long what is in memory is the newest.
+    pub lease: Lease,
     /// How the API behaves.
     pub options: Options,
     /// Turns true when the node stops: event streams end.

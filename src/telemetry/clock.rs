@@ -22,6 +22,14 @@ pub fn mono_ms() -> u64 {
     u64::try_from(START.elapsed().as_millis()).unwrap_or(u64::MAX)
 }
 
+/// Milliseconds since the machine was booted, also of those in which it slept: what leases are counted on.
+#[must_use]
+pub fn boot_ms() -> u64 {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+    let (seconds, nanoseconds) = (now.tv_sec.unsigned_abs(), now.tv_nsec.unsigned_abs());
+    seconds * 1_000 + nanoseconds / 1_000_000
+}
+
 /// 128 random bits from the operating system's generator, by way of a per-thread ChaCha.
 #[must_use]
 pub fn random() -> u128 {

@@ -124,6 +124,10 @@ metrics! {
         |n, h| Histogram::with_opts(HistogramOpts::new(n, h).buckets(COALESCED_BUCKETS.to_vec()));
     /// Shards that this node owns.
     cluster_owned_shards: IntGauge = gauge;
+    /// Attempts to renew this node's lease, by how they ended: renewed, late (sent again), lost (another took its place).
+    cluster_lease_renewals_total: IntCounterVec = |n, h| IntCounterVec::new(Opts::new(n, h), &["outcome"]);
+    /// Reads answered without a lease, by answer: marked as stale, or refused as too old.
+    http_stale_reads_total: IntCounterVec = |n, h| IntCounterVec::new(Opts::new(n, h), &["answer"]);
     /// Version of the shard map that this node follows.
     cluster_map_version: IntGauge = gauge;
     /// Products in the catalogue.

@@ -102,14 +102,27 @@ impl Server {
 
     /// SIGTERM, and everything it logged.
     pub(crate) fn stop(mut self) -> String {
-        let pid = rustix::process::Pid::from_child(&self.child);
-        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+        self.signal(rustix::process::Signal::TERM);
         assert!(self.child.wait().unwrap().success());
         self.log.take().unwrap().join().unwrap()
     }
 }
 
 impl Server {
+    /// SIGSTOP.
+    pub(crate) fn pause(&self) {
+        self.signal(rustix::process::Signal::STOP);
+    }
+
+    /// SIGCONT.
+    pub(crate) fn resume(&self) {
+        self.signal(rustix::process::Signal::CONT);
+    }
+
+    fn signal(&self, signal: rustix::process::Signal) {
+        rustix::process::kill_process(rustix::process::Pid::from_child(&self.child), signal).unwrap();
+    }
+
     /// Waits until it ends by itself; its status and everything it logged.
     pub(crate) async fn ended(mut self) -> (ExitStatus, String) {
         let status = wait::until("the server ends", || {
