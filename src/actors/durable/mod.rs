@@ -110,6 +110,9 @@ impl<E: Entity, T> Work<E, T> {
     }
 }
 
+/// Those whose wait failed, and how.
+type FailedWaits<E, T> = Vec<(Work<E, T>, Failure<<E as Entity>::Refusal>)>;
+
 /// A command that was decided and waits for the gate.
 #[derive(Debug)]
 struct Rider<E: Entity, T> {
@@ -350,7 +353,7 @@ impl<E: Entity, T: Token> Durable<E, T> {
 
     /// Everyone who waits, each with what to be told: one who may repeat what is not settled is not told that nothing
     /// happened.
-    fn failed_waits(&mut self, failure: &Failure<E::Refusal>) -> Vec<(Work<E, T>, Failure<E::Refusal>)> {
+    fn failed_waits(&mut self, failure: &Failure<E::Refusal>) -> FailedWaits<E, T> {
         let waiting = std::mem::take(&mut self.waiting);
         let told = |waiting: Waiting<E, T>| match self.effect_of(&waiting.work) {
             Effect::None => (waiting.work, failure.clone()),
