@@ -108,6 +108,7 @@ pub fn cql_options(config: &Config) -> cql::Options {
         tls_ca: config.store_tls_ca.clone(),
         tls_cert: config.store_tls_cert.clone(),
         tls_key: config.store_tls_key.clone(),
+        connections: config.store_connections,
         connect_timeout: config.store_connect_timeout,
         request_timeout: config.store_request_timeout,
         saves_in_flight_max: config.store_saves_in_flight_max,
@@ -169,7 +170,9 @@ pub async fn serve(config: Config) -> Result<(), Error> {
         head_timeout: config.http_head_timeout,
         patience: config.shutdown_patience,
     };
+    let (drain, mut draining) = watch::channel(false);
     let admin = Admin {
+        drain: drain.clone(),
         handle: system.handle(),
         catalog: catalog.clone(),
         store: Arc::clone(&store),
@@ -196,12 +199,26 @@ pub async fn serve(config: Config) -> Result<(), Error> {
     let is_fenced = tokio::select! {
         _ = terminate.recv() => { tracing::info!("SIGTERM: finishing what was begun"); false }
         _ = interrupt.recv() => { tracing::info!("SIGINT: finishing what was begun"); false }
+        _ = draining.wait_for(|draining| *draining) => {
+            tracing::info!("an operator drains this node: finishing what was begun");
+            false
+        }
         _ = &mut holding => {
             tracing::error!("fenced: another node took over; stopping");
             true
         }
         () = system.fenced() => { tracing::error!("fenced: another node took over; stopping"); true }
     };
+    drain.send_replace(true);
+    if !is_fenced && !config.shutdown_endpoint_lag.is_zero() {
+        tracing::info!(lag_ms = config.shutdown_endpoint_lag.as_millis() as u64, "unready; serving on for a while");
+        // Whoever is told to stop twice is in a hurry.
+        tokio::select! {
+            () = tokio::time::sleep(config.shutdown_endpoint_lag) => {}
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    }
     // Nobody waits for a channel without receivers, so sending may fail.
     let _ = stop.send(true);
     let _ = public.await;

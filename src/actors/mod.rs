@@ -24,5 +24,5 @@ mod sweep;
 pub mod system;
 
 pub use ask::{Answer, Ask, Effect, Failure, Key};
-pub use handle::Handle;
+pub use handle::{ClusterStatus, Handle};
 pub use system::{Options, System};

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Empty};
-use hyper::{Request, StatusCode, client::conn::http1, header};
+use hyper::{Method, Request, StatusCode, client::conn::http1, header};
 use hyper_util::rt::TokioIo;
 use secrecy::ExposeSecret;
 
@@ -15,11 +15,21 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What the node says to a GET of this path; `None` = no node listens there.
 pub(super) async fn get(config: &Config, path: &str) -> Result<Option<(StatusCode, Bytes)>, String> {
+    ask(config, Method::GET, path).await
+}
+
+/// The same for a POST without a body.
+pub(super) async fn post(config: &Config, path: &str) -> Result<Option<(StatusCode, Bytes)>, String> {
+    ask(config, Method::POST, path).await
+}
+
+async fn ask(config: &Config, method: Method, path: &str) -> Result<Option<(StatusCode, Bytes)>, String> {
     let Ok(stream) = tokio::net::TcpStream::connect(config.admin_listen).await else { return Ok(None) };
     let exchange = async {
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
         tokio::spawn(connection);
-        let mut request = Request::get(path).header(header::HOST, config.admin_listen.to_string());
+        let mut request =
+            Request::builder().method(method).uri(path).header(header::HOST, config.admin_listen.to_string());
         if let Some(token) = &config.admin_token {
             request = request.header(header::AUTHORIZATION, format!("Bearer {}", token.expose_secret()));
         }

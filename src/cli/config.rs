@@ -36,7 +36,7 @@ const fn key(name: &'static str, default: &'static str, doc: &'static str) -> Ke
 }
 
 /// Every option.
-pub const KEYS: [Key; 37] = [
+pub const KEYS: [Key; 39] = [
     key("http.listen", "127.0.0.1:8080", "address of the public listener; port 0 picks a free one"),
     key("http.connections_max", "1024", "open connections of the public listener; more wait in the system's queue"),
     key("http.in_flight_max", "2048", "requests answered at once; more are refused with `overloaded`"),
@@ -83,6 +83,11 @@ pub const KEYS: [Key; 37] = [
     key("store.tls_ca", "", "PEM file of authorities that sign the database's certificates; setting it turns TLS on"),
     key("store.tls_cert", "", "PEM file of this node's certificate, where the database asks for one"),
     key("store.tls_key", "", "PEM file of that certificate's private key"),
+    key(
+        "store.connections",
+        "1",
+        "connections to each shard of each node of the database; a node of Cassandra is one shard",
+    ),
     key("store.connect_timeout", "5s", "how long a connection to the database may take to open"),
     key("store.request_timeout", "3s", "how long the database may take to answer; a save is then of unknown outcome"),
     key("store.saves_in_flight_max", "512", "saves that the database works on at once; more wait for their turn"),
@@ -91,6 +96,11 @@ pub const KEYS: [Key; 37] = [
     key("actors.idle_after", "15m", "how long an actor stays in memory without use"),
     key("actors.resident_bytes_max", "536870912", "what actors in memory may weigh, estimated"),
     key("actors.shards", "256", "number of shards, a power of two; fixed when the cluster is made"),
+    key(
+        "shutdown.endpoint_lag",
+        "0s",
+        "how long a node that stops is unready and serves on, until nobody sends it requests any more",
+    ),
     key("shutdown.patience", "20s", "how long a stop waits for requests and saves that it began"),
     key("runtime.threads", "0", "worker threads; 0 = one for each core"),
     key("log.format", "auto", "text, json, or auto = text on a terminal and json otherwise"),
@@ -297,6 +307,7 @@ pub struct Config {
     pub store_tls_ca: Option<PathBuf>,
     pub store_tls_cert: Option<PathBuf>,
     pub store_tls_key: Option<PathBuf>,
+    pub store_connections: usize,
     pub store_connect_timeout: Duration,
     pub store_request_timeout: Duration,
     pub store_saves_in_flight_max: usize,
@@ -305,6 +316,7 @@ pub struct Config {
     pub actors_idle_after: Duration,
     pub actors_resident_bytes_max: usize,
     pub actors_shards: u16,
+    pub shutdown_endpoint_lag: Duration,
     pub shutdown_patience: Duration,
     pub runtime_threads: usize,
     pub log_format: LogFormat,
@@ -351,6 +363,10 @@ impl Config {
             store_tls_ca: layers.get("store.tls_ca", said)?,
             store_tls_cert: layers.get("store.tls_cert", said)?,
             store_tls_key: layers.get("store.tls_key", said)?,
+            store_connections: layers.get("store.connections", |text| match parse(text)? {
+                connections @ 1..=16 => Ok(connections),
+                _ => Err("must be from 1 to 16".to_owned()),
+            })?,
             store_connect_timeout: layers.get("store.connect_timeout", duration)?,
             store_request_timeout: layers.get("store.request_timeout", duration)?,
             store_saves_in_flight_max: layers.get("store.saves_in_flight_max", at_least_one)?,
@@ -362,6 +378,9 @@ impl Config {
                 let shards: u16 = parse(text)?;
                 let fits = shards.is_power_of_two() && shards <= crate::domain::ids::SLOTS;
                 if fits { Ok(shards) } else { Err("must be a power of two from 1 to 16384".to_owned()) }
+            })?,
+            shutdown_endpoint_lag: layers.get("shutdown.endpoint_lag", |text| {
+                humantime::parse_duration(text).map_err(|error| format!("{error}; write 0s, 500ms, 5s"))
             })?,
             shutdown_patience: layers.get("shutdown.patience", duration)?,
             runtime_threads: layers.get("runtime.threads", parse)?,

@@ -5,6 +5,7 @@ mod catalog;
 pub mod config;
 mod doctor;
 mod client;
+mod cluster;
 mod migrate;
 
 use std::{io::Write, path::PathBuf, process::ExitCode};
@@ -65,6 +66,9 @@ enum Command {
     /// Look at an actor
     #[command(subcommand)]
     Actor(ActorCommand),
+    /// Look at the cluster
+    #[command(subcommand)]
+    Cluster(ClusterCommand),
     /// Look for what may keep a node from running well
     #[command(after_help = "Examples:\n  trolley doctor\n  trolley doctor --json --set store.data_dir=/tmp/shop")]
     Doctor {
@@ -125,6 +129,22 @@ enum CatalogCommand {
     Import {
         /// One product per line
         file: PathBuf,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum ClusterCommand {
+    /// Make the running node leave: unready, then finish what was begun, then exit 0; waits until it has left
+    #[command(
+        after_help = "Examples:\n  trolley cluster drain\n  trolley cluster drain --set admin.listen=127.0.0.1:9091"
+    )]
+    Drain,
+    /// Every member: its state, shards, epochs, lease and release
+    #[command(after_help = "Examples:\n  trolley cluster status\n  trolley cluster status --json")]
+    Status {
+        /// For scripts
+        #[arg(long)]
+        json: bool,
     },
 }
 
@@ -205,6 +225,8 @@ fn execute(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Serve => serve(config),
         Command::Catalog(CatalogCommand::Import { file }) => block_on(&config, catalog::import(&config, &file)),
         Command::Actor(ActorCommand::Inspect { id, json }) => block_on(&config, actor::inspect(&config, &id, json)),
+        Command::Cluster(ClusterCommand::Drain) => block_on(&config, cluster::drain(&config)),
+        Command::Cluster(ClusterCommand::Status { json }) => block_on(&config, cluster::status(&config, json)),
         Command::Migrate { check, dry_run, dialect } => {
             block_on(&config, migrate::run(&config, migrate::How { check, dry_run, dialect }))
         }

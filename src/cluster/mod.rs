@@ -8,8 +8,10 @@ mod keys;
 mod lease;
 mod member;
 mod ownership;
+mod status;
 
 pub use keys::shared_keys;
 pub use lease::{Freshness, Lease, hold};
 pub use member::Seat;
 pub use ownership::{Error, Identity, OwnedShard, Ownership, take};
+pub use status::{MemberStatus, members};

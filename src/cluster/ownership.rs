@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// Id of the only row of its kind.
-const MAP_ROW: u128 = 0;
+pub(super) const MAP_ROW: u128 = 0;
 /// Attempts when others change the rows at the same time; each lost one means that somebody else's was applied.
 const ATTEMPTS_MAX: usize = 10;
 

@@ -8,30 +8,36 @@ use axum::{
     http::{HeaderMap, Method, StatusCode, header},
     middleware::Next,
     response::{IntoResponse, Response},
-    routing::{get, put},
+    routing::{get, post, put},
 };
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 use subtle::ConstantTimeEq;
+use tokio::sync::watch;
 
 use super::{
     BODY_BYTES_MAX, edge,
     problem::{self, Code, Problem},
 };
 use crate::{
-    actors::Handle,
+    actors::{ClusterStatus, Handle},
     catalog::{self, Catalog},
+    cluster::{self, MemberStatus},
     domain::CartId,
     store::Store,
-    telemetry::{logs, metrics::metrics},
+    telemetry::{clock, logs, metrics::metrics},
 };
 
 /// How long an operator's question may take.
 const TIMEOUT: Duration = Duration::from_secs(5);
+/// How long the store may take for what is told in part without it.
+const STORE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// What the operators' listener needs.
 #[derive(Clone)]
 pub struct Admin {
+    /// Turns true when the node is to leave, or leaves.
+    pub drain: watch::Sender<bool>,
     /// The door to the actors.
     pub handle: Handle,
     /// What the shop sells.
@@ -72,6 +78,7 @@ pub fn router(admin: Admin) -> Router {
         .route("/health/startup", get(startup))
         .route("/metrics", get(render))
         .route("/admin/cluster", get(cluster))
+        .route("/admin/drain", post(drain))
         .route("/admin/actors/{id}", get(actor))
         .route("/admin/products/{sku}", put(put_product))
         .route("/admin/log-level", get(log_level).put(set_log_level))
@@ -131,8 +138,14 @@ async fn live(request: Request) -> Response {
 async fn ready(State(admin): State<Admin>, request: Request) -> Response {
     let health = admin.store.health();
     let owned = admin.handle.cluster_status().shards.len();
+    let leaves = *admin.drain.borrow();
     let checks = vec![
         Check { name: "actors", ok: admin.handle.is_ready(), detail: format!("{owned} shards owned") },
+        Check {
+            name: "leaving",
+            ok: !leaves,
+            detail: if leaves { "the node leaves: send it nothing more" } else { "the node stays" }.to_owned(),
+        },
         // Reads go on without it: the node stays ready, and says so.
         Check {
             name: "store",
@@ -167,8 +180,31 @@ async fn render() -> Result<Response, Problem> {
     Ok(([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response())
 }
 
+/// This node, and every member as their rows tell.
+#[derive(Debug, Serialize)]
+struct ClusterView {
+    #[serde(flatten)]
+    here: ClusterStatus,
+    members: Vec<MemberStatus>,
+    /// Why the members are not told: what this node knows of itself is told without the store too.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    members_unknown: Option<String>,
+}
+
 async fn cluster(State(admin): State<Admin>) -> Response {
-    Json(admin.handle.cluster_status()).into_response()
+    let asking = cluster::members(&admin.store, clock::now());
+    let (members, members_unknown) = match tokio::time::timeout(STORE_TIMEOUT, asking).await {
+        Ok(Ok(members)) => (members, None),
+        Ok(Err(error)) => (Vec::new(), Some(error.to_string())),
+        Err(_) => (Vec::new(), Some("the store does not answer".to_owned())),
+    };
+    Json(ClusterView { here: admin.handle.cluster_status(), members, members_unknown }).into_response()
+}
+
+/// Begins what SIGTERM begins; the answer does not wait for its end.
+async fn drain(State(admin): State<Admin>) -> Response {
+    let was_draining = admin.drain.send_replace(true);
+    (StatusCode::ACCEPTED, Json(serde_json::json!({ "draining": true, "was_draining": was_draining }))).into_response()
 }
 
 async fn actor(State(admin): State<Admin>, Path(id): Path<String>) -> Result<Response, Problem> {

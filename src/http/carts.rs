@@ -70,7 +70,7 @@ pub(super) async fn create(State(app): State<App>, request: Request) -> Result<R
 /// The cart.
 #[utoipa::path(get, path = "/v1/carts/{id}", tag = "Carts", security(("guest" = [])),
     params(("id" = String, Path), ("If-None-Match" = Option<String>, Header, description = "an ETag: 304 when it is still the present")),
-    responses((status = 200, body = CartView, description = "the cart"), (status = 304, description = "unchanged"), ReadProblems))]
+    responses((status = 200, body = CartView, description = "the cart; with `Trolley-Stale: <ms>` it was the newest so long ago"), (status = 304, description = "unchanged"), ReadProblems))]
 pub(super) async fn get(State(app): State<App>, to: Addressed, has: Has) -> Result<Response, Problem> {
     let cart = owned(&app, &to).await?;
     if has.revision(cart.revision) {

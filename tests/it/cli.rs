@@ -2,9 +2,10 @@
 
 use std::process::Output;
 
+use loadtest::client::{Connection, request};
 use serde_json::Value;
 
-use crate::support::{Server, TempDir, trolley};
+use crate::support::{Server, TempDir, trolley, wait::until};
 
 fn run(arguments: &[&str]) -> (Option<i32>, String, String) {
     let Output { status, stdout, stderr } = trolley().args(arguments).output().unwrap();
@@ -110,6 +111,57 @@ fn an_actor_is_inspected_through_its_node_and_without_one_and_the_doctor_looks()
         code == Some(1) && text.contains("WRONG operators") && text.contains("fix: set TROLLEY_ADMIN_TOKEN"),
         "{text}"
     );
+}
+
+#[test]
+fn the_cluster_is_shown_through_its_node_and_without_one() {
+    let dir = TempDir::new("cluster");
+    let data = format!("store.data_dir={}", dir.0.join("data").display());
+    let server = Server::start(&dir.0.join("data"));
+    let admin = format!("admin.listen={}", server.admin);
+    let json = ["cluster", "status", "--json", "--set", &admin, "--set", &data];
+    let through_node = run(&json);
+    assert_eq!(through_node.0, Some(0), "{}", through_node.2);
+    let (_, table, _) = run(&["cluster", "status", "--set", &admin, "--set", &data]);
+    assert!(table.starts_with("MEMBER") && table.contains("\nn1 ") && table.contains(&server.http), "{table}");
+    server.stop();
+    for (code, text, said) in [through_node, run(&json)] {
+        let told: Value = serde_json::from_str(&text).unwrap_or_else(|_| panic!("{said}"));
+        let member = &told["members"][0];
+        assert_eq!((code, &member["name"], &member["shards"]), (Some(0), &"n1".into(), &256.into()), "{text}");
+        assert_eq!((&member["state"], &member["epochs"]), (&"up".into(), &serde_json::json!([1, 1])));
+    }
+}
+
+#[test]
+fn a_drained_node_is_unready_serves_on_and_leaves() {
+    let dir = TempDir::new("drain");
+    let server = Server::start_with(&dir.0, |command| {
+        command.args(["--set", "shutdown.endpoint_lag=2s"]);
+    });
+    let admin = format!("admin.listen={}", server.admin);
+    let lag = "shutdown.endpoint_lag=2s";
+    let mut drain = trolley();
+    drain.args(["cluster", "drain", "--set", &admin, "--set", lag]).stdout(std::process::Stdio::piped());
+    let drain = drain.spawn().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let ready = request("GET", "/health/ready?verbose", &[], None);
+        let told = until("the node is unready", || async {
+            let answer = Connection::open(&server.admin).await.ok()?.ask(&ready).await.ok()?;
+            (answer.status == 503).then(|| answer.json())
+        })
+        .await;
+        assert!(told.to_string().contains("send it nothing more"), "{told}");
+        let mut connection = Connection::open(&server.http).await.unwrap();
+        loadtest::shop::Cart::make(&mut connection).await.expect("it serves on");
+        let (status, log) = server.ended().await;
+        assert!(status.success(), "{log}");
+    });
+    let left = drain.wait_with_output().unwrap();
+    assert!(left.status.success() && left.stdout.starts_with(b"the node has left"), "{left:?}");
+    let (code, _, said) = run(&["cluster", "drain", "--set", &admin]);
+    assert!(code == Some(1) && said.contains("no node listens"), "{said}");
 }
 
 #[test]

@@ -183,9 +183,14 @@ fn disk_space(config: &Config) -> Finding {
     }
 }
 
-/// What only shows once the store is open, which a running node prevents.
+/// What only shows once the store is open, which a running node prevents where the store is one process's.
 async fn stored(store: std::sync::Arc<dyn Store>) -> Vec<Finding> {
-    let mut findings = vec![fine("store", "opens; no other process has it")];
+    let (opens, restore) = if store.is_exclusive() {
+        ("opens; no other process has it", "restore the data directory from a copy")
+    } else {
+        ("opens, and takes conditional updates", "restore the keyspace from a snapshot")
+    };
+    let mut findings = vec![fine("store", opens)];
     for (check, kind) in [("shard map", Kind::Map), ("guest keys", Kind::Keys), ("catalogue", Kind::Catalog)] {
         findings.push(match store.load(kind, 0, true).await {
             Ok(Some(row)) if row.updated_at_ms > clock::now().0.saturating_add(60_000) => wrong(
@@ -195,7 +200,7 @@ async fn stored(store: std::sync::Arc<dyn Store>) -> Vec<Finding> {
             ),
             Ok(Some(row)) => fine(check, format!("version {}", row.version)),
             Ok(None) => fine(check, "will be made at the first start"),
-            Err(error) => wrong(check, error.to_string(), "restore the data directory from a copy"),
+            Err(error) => wrong(check, error.to_string(), restore),
         });
     }
     findings

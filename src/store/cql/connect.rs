@@ -2,6 +2,7 @@
 
 use std::{
     fmt,
+    num::NonZeroUsize,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -9,7 +10,7 @@ use std::{
 
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
 use scylla::{
-    client::{execution_profile::ExecutionProfile, session::Session, session_builder::SessionBuilder},
+    client::{PoolSize, execution_profile::ExecutionProfile, session::Session, session_builder::SessionBuilder},
     policies::{
         load_balancing::DefaultPolicy, retry::FallthroughRetryPolicy, timestamp_generator::MonotonicTimestampGenerator,
     },
@@ -46,6 +47,8 @@ pub struct Options {
     pub tls_cert: Option<PathBuf>,
     /// PEM file of that certificate's key.
     pub tls_key: Option<PathBuf>,
+    /// Connections to each shard of each node.
+    pub connections: usize,
     /// How long a connection may take to open.
     pub connect_timeout: Duration,
     /// How long an answer may take; a save is then of unknown outcome.
@@ -68,6 +71,7 @@ impl Options {
             tls_ca: None,
             tls_cert: None,
             tls_key: None,
+            connections: 1,
             connect_timeout: Duration::from_secs(5),
             request_timeout: Duration::from_secs(3),
             saves_in_flight_max: 512,
@@ -147,6 +151,7 @@ pub async fn connect(options: &Options) -> Result<Session, ConnectError> {
         .known_nodes(&options.contact_points)
         .default_execution_profile_handle(profile.into_handle())
         .connection_timeout(options.connect_timeout)
+        .pool_size(PoolSize::PerShard(NonZeroUsize::new(options.connections).unwrap_or(NonZeroUsize::MIN)))
         .keepalive_interval(KEEPALIVE)
         .keepalive_timeout(KEEPALIVE)
         // Orders this node's own plain writes; conditional updates are ordered by Paxos.

@@ -206,7 +206,14 @@ async fn make_keyspace(
         }
         tokio::time::sleep(ATTEMPT_PAUSE).await;
     }
-    Ok(())
+    // Told by the schema's own tables a moment before the node knows it.
+    for _ in 1..ATTEMPTS_MAX {
+        if recorded(session, &plan.keyspace).await.is_ok() {
+            return Ok(());
+        }
+        tokio::time::sleep(ATTEMPT_PAUSE).await;
+    }
+    recorded(session, &plan.keyspace).await.map(drop)
 }
 
 /// Where copies go, and how many nodes are there.

@@ -100,7 +100,7 @@ async fn two_at_once_both_succeed_and_make_one_schema() {
     let expected = Keyspace::migrated(Cluster::single()).await;
     let session = connect(&expected.options()).await.unwrap();
     let expected = described(&session, &expected.name).await;
-    for _ in 0..3 {
+    for _ in 0..5 {
         let keyspace = Keyspace::unused(Cluster::single());
         let start = || command(&keyspace, &[]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         for process in [start(), start()] {
