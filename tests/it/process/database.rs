@@ -64,22 +64,18 @@ async fn p1_p9_without_a_majority_writes_are_refused_reads_go_on_and_all_comes_b
             .await;
         // A server closes a connection that was idle for as long as this may have taken.
         let mut connection = Connection::open(&server.http).await.unwrap();
-        let mut took = Vec::new();
         for _ in 0..20 {
             let asked = Instant::now();
             let answer = connection.ask(&cart.add("mug-blue", 1, None)).await.unwrap();
-            took.push(asked.elapsed());
+            assert!(asked.elapsed() < REFUSAL_MAX, "a refusal took {:?}", asked.elapsed());
             assert_eq!((answer.status, &answer.json()["code"]), (503, &"store_unavailable".into()));
             assert!(answer.header("retry-after").is_some());
             let asked = Instant::now();
             let made = connection.exchange(&request("POST", "/v1/carts", &[], None)).await.unwrap();
             assert_eq!(made, 503);
-            took.push(asked.elapsed());
+            assert!(asked.elapsed() < REFUSAL_MAX, "a refusal took {:?}", asked.elapsed());
             assert_eq!(cart.read(&mut connection).await.unwrap().status, 200, "it is in memory");
         }
-        // One pause of the machine is not the server's.
-        took.sort_unstable();
-        assert!(took[took.len() - 2] < REFUSAL_MAX, "refusals took {took:?}");
         assert_eq!(readiness(&server).await.0, 200, "a node that serves reads stays");
         cluster.start_node(first);
         let back = Instant::now();
