@@ -1,6 +1,7 @@
 //! The embedded store without anything around it, for `cargo xtask bench`:
 //! `store_alone DIR rate SECONDS IN_FLIGHT ROWS BODY_BYTES` saves as fast as it can and prints one line of JSON;
-//! `store_alone DIR fill ROWS` stores carts of three lines.
+//! `store_alone DIR fill ROWS` stores carts of three lines; `store_alone DIR serve SOCKET` lets another one have
+//! `unix:SOCKET` for its directory.
 
 use std::{
     io,
@@ -14,7 +15,7 @@ use trolley::{
         CartId, Currency, GuestId, Slot, UnixMillis,
         cart::{Cart, Line, LineId, Owner, Status},
     },
-    store::{Embedded, Expect, Kind, Row, Saved, Store, embedded::Options},
+    store::{Embedded, Expect, Kind, Remote, Row, Saved, Store, embedded::Options, remote},
     telemetry::clock,
 };
 
@@ -32,15 +33,23 @@ async fn main() -> io::Result<()> {
         let text = arguments.get(at).ok_or_else(|| io::Error::other("arguments are missing"))?;
         text.parse::<u64>().map_err(io::Error::other)
     };
-    let dir = arguments.first().ok_or_else(|| io::Error::other("store_alone DIR rate|fill …"))?;
-    let store: Arc<dyn Store> = Arc::new(Embedded::open(Options::new(dir)).map_err(io::Error::other)?);
+    let dir = arguments.first().ok_or_else(|| io::Error::other("store_alone DIR rate|fill|serve …"))?;
+    let store: Arc<dyn Store> = match dir.strip_prefix("unix:") {
+        Some(socket) => Arc::new(Remote::open(socket, remote::Options::default()).await.map_err(io::Error::other)?),
+        None => Arc::new(Embedded::open(Options::new(dir)).map_err(io::Error::other)?),
+    };
     match arguments.get(1).map(String::as_str) {
         Some("rate") => {
             let body = bytes::Bytes::from(vec![0x5a; number(5)? as usize]);
             rate(store, Duration::from_secs(number(2)?), number(3)?, number(4)?, body).await
         }
         Some("fill") => fill(store, number(2)?).await,
-        _ => Err(io::Error::other("rate or fill")),
+        Some("serve") => {
+            let socket = arguments.get(2).ok_or_else(|| io::Error::other("where?"))?;
+            remote::serve(remote::bind(socket.as_ref())?, store, Arc::default()).await;
+            Ok(())
+        }
+        _ => Err(io::Error::other("rate, fill or serve")),
     }
 }
 

@@ -15,7 +15,7 @@ use crate::{
     cli::config::{Config, StoreKind},
     cluster::{self, Identity},
     http::{self, App, Cors, GuestTokens, Parts, admin::Admin, serve::Limits},
-    store::{Cql, Embedded, Memory, Store, cql, embedded},
+    store::{Cql, Embedded, Memory, Reason, Remote, Store, cql, embedded, remote},
     telemetry::clock,
 };
 
@@ -77,16 +77,25 @@ pub enum StoreError {
     /// The database.
     #[error(transparent)]
     Cql(#[from] cql::OpenError),
+    /// The process that serves the store.
+    #[error(transparent)]
+    Remote(#[from] Reason),
 }
 
 /// The configured store.
 ///
 /// # Errors
-/// [`StoreError`] when the data directory cannot be opened, or the database not used.
+/// [`StoreError`] when the data directory cannot be opened, or the database not used, or nobody serves the store.
 pub async fn open_store(config: &Config) -> Result<Arc<dyn Store>, StoreError> {
     Ok(match config.store_kind {
         StoreKind::Memory => Arc::new(Memory::default()),
         StoreKind::Scylla => Arc::new(Cql::open(&cql_options(config)).await?),
+        StoreKind::Remote => {
+            // The options have been checked: the path is said.
+            let socket = config.store_socket.clone().unwrap_or_default();
+            let (connect_timeout, request_timeout) = (config.store_connect_timeout, config.store_request_timeout);
+            Arc::new(Remote::open(socket, remote::Options { connect_timeout, request_timeout }).await?)
+        }
         StoreKind::Embedded => Arc::new(Embedded::open(embedded::Options {
             cache_bytes: config.store_cache_bytes,
             free_bytes_min: config.store_free_bytes_min,

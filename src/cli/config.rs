@@ -36,7 +36,7 @@ const fn key(name: &'static str, default: &'static str, doc: &'static str) -> Ke
 }
 
 /// Every option.
-pub const KEYS: [Key; 39] = [
+pub const KEYS: [Key; 40] = [
     key("http.listen", "127.0.0.1:8080", "address of the public listener; port 0 picks a free one"),
     key("http.connections_max", "1024", "open connections of the public listener; more wait in the system's queue"),
     key("http.in_flight_max", "2048", "requests answered at once; more are refused with `overloaded`"),
@@ -59,7 +59,12 @@ pub const KEYS: [Key; 39] = [
     key(
         "store.kind",
         "embedded",
-        "embedded = a directory of this machine; scylla = ScyllaDB or Apache Cassandra 5; memory = nothing is kept (tests)",
+        "embedded = a directory of this machine; scylla = ScyllaDB or Apache Cassandra 5; remote = another process of this machine serves it; memory = nothing is kept (tests)",
+    ),
+    key(
+        "store.socket",
+        "",
+        "path of the Unix socket at which another process serves the store, for store.kind = remote",
     ),
     key("store.data_dir", "trolley-data", "directory of the embedded store; made when absent"),
     key("store.cache_bytes", "4194304", "blocks of the embedded store kept in memory"),
@@ -88,8 +93,12 @@ pub const KEYS: [Key; 39] = [
         "1",
         "connections to each shard of each node of the database; a node of Cassandra is one shard",
     ),
-    key("store.connect_timeout", "5s", "how long a connection to the database may take to open"),
-    key("store.request_timeout", "3s", "how long the database may take to answer; a save is then of unknown outcome"),
+    key("store.connect_timeout", "5s", "how long a connection to the database may take to open; or to a remote store"),
+    key(
+        "store.request_timeout",
+        "3s",
+        "how long the database or a remote store may take to answer; a save is then of unknown outcome",
+    ),
     key("store.saves_in_flight_max", "512", "saves that the database works on at once; more wait for their turn"),
     key("catalog.path", "", "JSON Lines file that is imported at the start when it differs from what the store holds"),
     key("carts.expire_after", "90d", "how long an open cart lives without a change"),
@@ -264,6 +273,8 @@ pub enum StoreKind {
     Embedded,
     /// ScyllaDB or Apache Cassandra.
     Scylla,
+    /// Another process of this machine serves it.
+    Remote,
     /// Nothing is kept.
     Memory,
 }
@@ -294,6 +305,7 @@ pub struct Config {
     pub admin_token: Option<SecretString>,
     pub cluster_node_name: String,
     pub store_kind: StoreKind,
+    pub store_socket: Option<PathBuf>,
     pub store_data_dir: PathBuf,
     pub store_cache_bytes: u64,
     pub store_free_bytes_min: u64,
@@ -330,6 +342,13 @@ impl Config {
     /// # Errors
     /// [`Error::Value`] for the first that does not fit.
     pub fn new(layers: &Layers) -> Result<Self, Error> {
+        let store_kind = layers.get("store.kind", |text| match text {
+            "embedded" => Ok(StoreKind::Embedded),
+            "scylla" => Ok(StoreKind::Scylla),
+            "remote" => Ok(StoreKind::Remote),
+            "memory" => Ok(StoreKind::Memory),
+            _ => Err("must be embedded, scylla, remote or memory".to_owned()),
+        })?;
         Ok(Self {
             http_listen: layers.get("http.listen", parse)?,
             http_connections_max: layers.get("http.connections_max", at_least_one)?,
@@ -341,11 +360,10 @@ impl Config {
             admin_listen: layers.get("admin.listen", parse)?,
             admin_token: layers.get("admin.token", token)?,
             cluster_node_name: layers.get("cluster.node_name", node_name)?,
-            store_kind: layers.get("store.kind", |text| match text {
-                "embedded" => Ok(StoreKind::Embedded),
-                "scylla" => Ok(StoreKind::Scylla),
-                "memory" => Ok(StoreKind::Memory),
-                _ => Err("must be embedded, scylla or memory".to_owned()),
+            store_kind,
+            store_socket: layers.get("store.socket", |text| match said(text)? {
+                None if store_kind == StoreKind::Remote => Err("must be a path where store.kind is remote".to_owned()),
+                socket => Ok(socket),
             })?,
             store_data_dir: layers.get("store.data_dir", parse)?,
             store_cache_bytes: layers.get("store.cache_bytes", parse)?,
@@ -505,7 +523,8 @@ mod tests {
             ("http.listen=here", "invalid socket address"),
             ("actors.shards=3", "power of two"),
             ("carts.expire_after=soon", "write 500ms"),
-            ("store.kind=mongo", "must be embedded, scylla or memory"),
+            ("store.kind=mongo", "must be embedded, scylla, remote or memory"),
+            ("store.kind=remote", "must be a path where store.kind is remote"),
             ("store.contact_points=db1:9042,db2", "\"db2\" is not host:port"),
             ("store.keyspace=Shop; DROP", "must be 1–48 of"),
             ("store.replication_factor=0", "from 1 to 9"),

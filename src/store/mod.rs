@@ -13,6 +13,7 @@ pub use self::{
     done::Done,
     embedded::Embedded,
     memory::Memory,
+    remote::Remote,
     settle::{Settled, read, settle},
 };
 
@@ -21,6 +22,7 @@ pub mod cql;
 pub mod embedded;
 pub mod faulty;
 pub mod memory;
+pub mod remote;
 mod settle;
 
 /// Longest value of an index entry: such an entry points at something, it does not hold it.

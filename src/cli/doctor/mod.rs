@@ -75,6 +75,14 @@ pub(super) async fn run(config: &Config, as_json: bool) -> Result<ExitCode, Fail
                 }
             }
         }
+        StoreKind::Remote => match app::open_store(config).await {
+            Ok(store) => findings.extend(stored(store).await),
+            Err(error) => findings.push(wrong(
+                "store",
+                error.to_string(),
+                "start the process that serves the store, or set store.socket",
+            )),
+        },
         StoreKind::Embedded => {
             findings.push(directory(&config.store_data_dir));
             findings.push(disk_space(config));

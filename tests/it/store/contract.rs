@@ -14,6 +14,7 @@ use trolley::{
 };
 use uuid::Uuid;
 
+use super::remote::Served;
 use crate::support::{
     TempDir,
     cql::{Cluster, Keyspace},
@@ -32,6 +33,7 @@ enum Place {
     Nowhere,
     Directory(TempDir),
     Database(Keyspace),
+    Served(Served),
 }
 
 impl Fixture {
@@ -49,6 +51,17 @@ impl Fixture {
         Self { store: Arc::new(Cql::open(&keyspace.options()).await.unwrap()), at: Place::Database(keyspace) }
     }
 
+    async fn remote_memory() -> Self {
+        let served = Served::start(Arc::new(Memory::default()));
+        Self { store: Arc::new(served.open().await), at: Place::Served(served) }
+    }
+
+    async fn remote_embedded() -> Self {
+        let dir = TempDir::new("store");
+        let served = Served::start_in(Arc::new(open(&dir)), dir);
+        Self { store: Arc::new(served.open().await), at: Place::Served(served) }
+    }
+
     fn faulty() -> Self {
         Self { store: Arc::new(Faulty::new(Memory::default())), at: Place::Nowhere }
     }
@@ -60,6 +73,11 @@ impl Fixture {
             Place::Directory(dir) => {
                 drop(self.store);
                 Self { store: Arc::new(open(&dir)), at: Place::Directory(dir) }
+            }
+            Place::Served(mut served) => {
+                drop(self.store);
+                served.restart().await;
+                Self { store: Arc::new(served.open().await), at: Place::Served(served) }
             }
             Place::Database(keyspace) => {
                 drop(self.store);
@@ -110,6 +128,12 @@ macro_rules! contract {
         mod on_memory { $(#[tokio::test] async fn $name() { super::$name(super::Fixture::memory()).await })+ }
         mod on_embedded { $(#[tokio::test] async fn $name() { super::$name(super::Fixture::embedded()).await })+ }
         mod on_cql { $(#[tokio::test] async fn $name() { super::$name(super::Fixture::cql().await).await })+ }
+        mod on_remote_memory {
+            $(#[tokio::test] async fn $name() { super::$name(super::Fixture::remote_memory().await).await })+
+        }
+        mod on_remote_embedded {
+            $(#[tokio::test] async fn $name() { super::$name(super::Fixture::remote_embedded().await).await })+
+        }
         mod on_faulty { $(#[tokio::test] async fn $name() { super::$name(super::Fixture::faulty()).await })+ }
     };
 }

@@ -7,3 +7,4 @@ mod disk;
 mod embedded;
 mod faulty;
 mod migrate;
+mod remote;
