@@ -9,7 +9,7 @@ use tokio::{
         unix::{OwnedReadHalf, OwnedWriteHalf},
     },
     task::JoinSet,
-    time::MissedTickBehavior,
+    time::{Instant, MissedTickBehavior},
 };
 
 use super::{
@@ -37,9 +37,10 @@ pub(super) async fn keep(shared: Arc<Shared>) {
             }
             Ok(halves) => {
                 tracing::debug!(path = %shared.path.display(), "connected to the store");
-                let answered = hold(&shared, halves).await;
-                if answered {
-                    pause = PAUSE_MIN;
+                let began = Instant::now();
+                hold(&shared, halves).await;
+                if began.elapsed() > PAUSE_MAX {
+                    pause = PAUSE_MIN; // it worked, and was not shut at once
                 }
             }
         }
@@ -55,8 +56,8 @@ async fn connect(shared: &Shared) -> io::Result<(OwnedReadHalf, OwnedWriteHalf)>
     Ok(stream.into_split())
 }
 
-/// Uses a connection until it breaks. Returns whether it ever worked.
-async fn hold(shared: &Arc<Shared>, (reading, writing): (OwnedReadHalf, OwnedWriteHalf)) -> bool {
+/// Uses a connection until it breaks.
+async fn hold(shared: &Arc<Shared>, (reading, writing): (OwnedReadHalf, OwnedWriteHalf)) {
     shared.requests().set_away(None);
     let mut tasks = JoinSet::new();
     tasks.spawn({
@@ -67,7 +68,6 @@ async fn hold(shared: &Arc<Shared>, (reading, writing): (OwnedReadHalf, OwnedWri
         }
     });
     tasks.spawn(read(shared.clone(), reading));
-    shared.health.send_replace(None);
     let error = tick_until(shared, &mut tasks).await;
     // Before anyone is told what was sent, nothing more may be.
     tasks.shutdown().await;
@@ -76,7 +76,6 @@ async fn hold(shared: &Arc<Shared>, (reading, writing): (OwnedReadHalf, OwnedWri
     let ended = shared.requests().lose(reason.clone());
     ended.sent.into_iter().for_each(|waiting| waiting.give_up(&reason));
     ended.unsent.into_iter().for_each(|waiting| waiting.refuse(&reason));
-    shared.health.borrow().is_some()
 }
 
 /// Ends requests whose time is over, and asks after the store's health, until a task ends.

@@ -68,7 +68,7 @@ impl Served {
     /// Ends the serving side with every connection.
     async fn kill(&mut self) {
         self.serving.abort();
-        let _ = (&mut self.serving).await; // it was aborted
+        until("it has ended", || async { self.serving.is_finished().then_some(()) }).await;
     }
 
     /// Another serving side in the place of the first; an embedded store is opened anew.
