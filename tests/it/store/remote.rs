@@ -188,8 +188,8 @@ async fn a_store_that_nobody_serves_is_not_opened() {
 async fn a_slow_store_makes_saves_unknown_and_says_that_it_is_there() {
     let memory = Memory::default();
     let served = Served::start(Arc::new(memory.clone()));
-    let store = served.open_with(Duration::from_millis(200)).await;
     served.slow_ms.store(3_600_000, Ordering::Relaxed);
+    let store = served.open_with(Duration::from_millis(200)).await;
     assert!(matches!(save(&store, 1, &row(1, 10)).await, Saved::Unknown(_)));
     assert!(store.load(Kind::Cart, 1, true).await.is_err());
     assert_eq!(memory.load(Kind::Cart, 1, true).await, Ok(None), "it was performed before its time");
