@@ -87,12 +87,13 @@ fn a_room_imports_only_rooms_to_its_left() {
 #[test]
 fn a_library_is_known_where_it_belongs() {
     // Library, and where it may be named.
-    let homes: [(&str, &[&str]); 9] = [
+    let homes: [(&str, &[&str]); 10] = [
         ("bincode", &["src/codec/"]),
         ("fjall", &["src/store/embedded/"]),
-        ("ractor", &["src/actors/"]),
+        ("ractor", &["src/actors/", "src/cluster/transport/"]),
+        ("ractor_cluster", &["src/cluster/transport/"]),
         ("scylla", &["src/store/cql/"]),
-        ("rustls", &["src/store/cql/connect.rs"]),
+        ("rustls", &["src/store/cql/connect.rs", "src/cluster/transport/"]),
         ("axum", &["src/http/", "src/app.rs"]),
         ("serde", &["src/cluster/status.rs", "src/actors/", "src/catalog/", "src/http/", "src/cli/", "src/codec/"]),
         (

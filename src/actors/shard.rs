@@ -96,6 +96,8 @@ pub(super) enum Message {
     Drain(oneshot::Sender<()>),
 }
 
+impl ractor::Message for Message {}
+
 /// What an agenda scan found.
 #[derive(Debug)]
 pub(super) struct Scanned {

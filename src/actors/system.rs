@@ -177,6 +177,8 @@ enum Watch {
     Places(oneshot::Sender<Arc<[Place]>>),
 }
 
+impl ractor::Message for Watch {}
+
 /// Starts the shards, and again whichever crashes: what was acknowledged is in the store, the rest was not told.
 struct Supervisor;
 

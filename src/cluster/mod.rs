@@ -9,6 +9,7 @@ mod lease;
 mod member;
 mod ownership;
 mod status;
+pub mod transport;
 
 pub use keys::shared_keys;
 pub use lease::{Freshness, Lease, hold};

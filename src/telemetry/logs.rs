@@ -8,7 +8,8 @@ use std::{
 use tracing_subscriber::{EnvFilter, Registry, fmt, layer::SubscriberExt, reload, util::SubscriberInitExt};
 
 /// Crates that say too much at `info`, or print payloads at `debug`.
-const QUIET: [&str; 5] = ["ractor=warn", "fjall=warn", "lsm_tree=warn", "hyper=warn", "scylla=warn"];
+const QUIET: [&str; 6] =
+    ["ractor=warn", "ractor_cluster=warn", "fjall=warn", "lsm_tree=warn", "hyper=warn", "scylla=warn"];
 
 struct Level {
     handle: reload::Handle<EnvFilter, Registry>,

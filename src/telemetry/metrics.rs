@@ -130,6 +130,23 @@ metrics! {
     http_stale_reads_total: IntCounterVec = |n, h| IntCounterVec::new(Opts::new(n, h), &["answer"]);
     /// Version of the shard map that this node follows.
     cluster_map_version: IntGauge = gauge;
+    /// Sessions with other nodes that are up.
+    cluster_sessions: IntGauge = gauge;
+    /// Sessions with other nodes that ended, by how: reset (the connection broke), silent (nothing was heard in time),
+    /// closed (one side let go).
+    cluster_session_losses_total: IntCounterVec = |n, h| IntCounterVec::new(Opts::new(n, h), &["how"]);
+    /// Attempts to dial another node, by outcome: up, failed.
+    cluster_dials_total: IntCounterVec = |n, h| IntCounterVec::new(Opts::new(n, h), &["outcome"]);
+    /// Envelopes that left in one batch.
+    cluster_batch_envelopes: Histogram =
+        |n, h| Histogram::with_opts(HistogramOpts::new(n, h).buckets(COALESCED_BUCKETS.to_vec()));
+    /// Asks of other nodes that have no answer yet, by lane.
+    cluster_credits_in_use: IntGaugeVec = |n, h| IntGaugeVec::new(Opts::new(n, h), &["lane"]);
+    /// Asks not sent to another node because too many had no answer yet, by lane.
+    cluster_credits_refused_total: IntCounterVec = |n, h| IntCounterVec::new(Opts::new(n, h), &["lane"]);
+    /// Connections to the cluster's port that did not become a session, by reason: evicted (by newer ones that had not
+    /// proven themselves either), full, timeout, tls, name, hello, incarnation, session (the cookie, or it broke).
+    cluster_handshakes_refused_total: IntCounterVec = |n, h| IntCounterVec::new(Opts::new(n, h), &["reason"]);
     /// Products in the catalogue.
     catalog_products: IntGauge = gauge;
     /// Generation of the catalogue that this node serves.

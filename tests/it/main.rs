@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot set up its world has failed")]
 
 mod cli;
+mod cluster;
 mod http;
 mod process;
 mod store;
