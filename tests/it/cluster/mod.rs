@@ -1,0 +1,5 @@
+//! Nodes and what goes between them.
+
+mod hostile;
+mod node;
+mod transport;
