@@ -88,3 +88,15 @@ fn filter(level: &str) -> Result<EnvFilter, String> {
 fn colour() -> bool {
     std::env::var("NO_COLOR").map_or(true, |value| value.is_empty())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_level_makes_sessions_between_nodes_print_what_they_carry() {
+        for level in ["debug", "trace", "trolley=debug,info"] {
+            assert!(filter(level).unwrap().to_string().contains("ractor_cluster=warn"), "{level}");
+        }
+    }
+}

@@ -248,7 +248,7 @@ impl Node {
 
     pub(super) async fn follow(&mut self, others: &[&Self]) {
         let told: Vec<&str> = others.iter().map(|other| &*other.told).collect();
-        self.run(&format!("follow {}", told.join(" ")).trim_end().to_owned()).await;
+        self.run(format!("follow {}", told.join(" ")).trim_end()).await;
     }
 
     pub(super) async fn until_up(&mut self, name: &str, incarnation: u64) {
