@@ -71,6 +71,12 @@ impl Connection {
         Ok(Self { stream, buffer: Vec::with_capacity(8 * 1024) })
     }
 
+    /// Whether another request can be sent: nothing lies unread, and the other side has not closed it.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        matches!(self.stream.try_read(&mut [0]), Err(error) if error.kind() == io::ErrorKind::WouldBlock)
+    }
+
     /// Sends a request and waits for the whole answer; returns its status.
     ///
     /// # Errors

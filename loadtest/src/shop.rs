@@ -20,11 +20,14 @@ impl Cart {
     /// When the connection breaks or the server refuses.
     pub async fn make(connection: &mut Connection) -> io::Result<Self> {
         let answer = connection.ask(&request("POST", "/v1/carts", &[], None)).await?;
+        Self::of(&answer).ok_or_else(|| io::Error::other(format!("no cart was made: {}", answer.status)))
+    }
+
+    /// The cart that was made, if one was.
+    #[must_use]
+    pub fn of(answer: &Answer) -> Option<Self> {
         let cart = answer.json();
-        match (cart["id"].as_str(), cart["guest_token"].as_str()) {
-            (Some(id), Some(token)) => Ok(Self { id: id.to_owned(), token: token.to_owned() }),
-            _ => Err(io::Error::other(format!("no cart was made: {}", answer.status))),
-        }
+        Some(Self { id: cart["id"].as_str()?.to_owned(), token: cart["guest_token"].as_str()?.to_owned() })
     }
 
     /// A request about this cart; `path` follows the cart's own.

@@ -1,0 +1,205 @@
+//! A shopper: asks one thing after the other, has each measured and what is acknowledged written down.
+
+use std::{
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Instant,
+};
+
+use crate::{
+    client::{Answer, request},
+    failure::Effect,
+    ledger::{Account, Ledger},
+    measure::Measure,
+    nodes::Nodes,
+    service::{Ask, Service},
+    shop::Cart,
+};
+
+/// Most pages of the catalogue that are read: a thousand products are enough for any cart.
+const PAGES_MAX: usize = 10;
+/// Units of a product that shoppers must be able to have in one cart.
+const QUANTITY_NEEDED: u64 = 900;
+
+/// What all shoppers of a run share.
+#[derive(Debug)]
+pub struct World {
+    /// The service.
+    pub service: Arc<Service>,
+    /// Where they record.
+    pub measure: Measure,
+    /// What they were told.
+    pub ledger: Ledger,
+    /// How many adds are acknowledged.
+    pub acknowledged: AtomicU64,
+    keys: AtomicU64,
+}
+
+/// Units to add to a cart.
+#[derive(Clone, Copy, Debug)]
+pub struct Add<'a> {
+    /// Of this product.
+    pub sku: &'a str,
+    /// How many.
+    pub quantity: u32,
+    /// With an `Idempotency-Key`.
+    pub is_keyed: bool,
+    /// Which of several lines of the same product.
+    pub copy: usize,
+}
+
+impl<'a> Add<'a> {
+    /// One unit, with a key.
+    #[must_use]
+    pub fn keyed(sku: &'a str) -> Self {
+        Self { sku, quantity: 1, is_keyed: true, copy: 0 }
+    }
+
+    /// One unit, without a key.
+    #[must_use]
+    pub fn unkeyed(sku: &'a str) -> Self {
+        Self { is_keyed: false, ..Self::keyed(sku) }
+    }
+
+    fn body(&self) -> String {
+        let Self { sku, quantity, copy, .. } = self;
+        match copy {
+            0 => format!(r#"{{"sku":"{sku}","quantity":{quantity}}}"#),
+            _ => format!(r#"{{"sku":"{sku}","quantity":{quantity},"metadata":{{"copy":"{copy}"}}}}"#),
+        }
+    }
+}
+
+impl World {
+    /// A run at these nodes that begins at `began`.
+    ///
+    /// # Errors
+    /// When nothing can be measured.
+    pub fn new(nodes: Nodes, began: Instant) -> io::Result<Self> {
+        Ok(Self {
+            service: Arc::new(Service::new(nodes)),
+            measure: Measure::new(began)?,
+            ledger: Ledger::default(),
+            acknowledged: AtomicU64::new(0),
+            keys: AtomicU64::new(0),
+        })
+    }
+
+    /// The same service, its ledger and its keys; another measure.
+    ///
+    /// # Errors
+    /// As [`World::new`].
+    pub fn begin(self, began: Instant) -> io::Result<Self> {
+        Ok(Self { measure: Measure::new(began)?, ..self })
+    }
+
+    /// Products that can be had in any number.
+    ///
+    /// # Errors
+    /// When the catalogue cannot be read, or has none.
+    pub async fn skus(self: &Arc<Self>) -> io::Result<Vec<String>> {
+        let (mut skus, mut path) = (Vec::new(), "/v1/products?limit=100".to_owned());
+        for _ in 0..PAGES_MAX {
+            let page = Shopper::new(self, Instant::now()).read("list", &path).await;
+            let page = page.ok_or_else(|| io::Error::other("the catalogue cannot be read"))?.json();
+            let products = page["items"].as_array().into_iter().flatten();
+            let fit = products.filter(|product| {
+                product["availability"] != "out_of_stock" && product["quantity_max"].as_u64() >= Some(QUANTITY_NEEDED)
+            });
+            skus.extend(fit.filter_map(|product| product["sku"].as_str()).map(str::to_owned));
+            let Some(cursor) = page["next_cursor"].as_str() else { break };
+            path = format!("/v1/products?limit=100&cursor={cursor}");
+        }
+        if skus.is_empty() { Err(io::Error::other("the catalogue has no product in stock")) } else { Ok(skus) }
+    }
+}
+
+/// Somebody with a device.
+#[derive(Debug)]
+pub struct Shopper {
+    world: Arc<World>,
+    due: Instant,
+}
+
+impl Shopper {
+    /// Somebody who should ask the first thing at `due`.
+    #[must_use]
+    pub fn new(world: &Arc<World>, due: Instant) -> Self {
+        Self { world: Arc::clone(world), due }
+    }
+
+    /// Another device of theirs, which asks the next thing at the same time.
+    #[must_use]
+    pub fn device(&self) -> Self {
+        Self { world: Arc::clone(&self.world), due: self.due }
+    }
+
+    /// Asks and waits for the end. The next thing is due when this one is answered: a click needs a page.
+    async fn ask(&mut self, operation: &'static str, ask: &Ask) -> Result<(Answer, String), Effect> {
+        let settled = self.world.service.settle(ask, self.due, None).await;
+        self.world.measure.request(operation, self.due, &settled);
+        self.due = Instant::now();
+        settled.end.map(|(answer, node)| (answer, node.name.clone())).map_err(|(_, effect)| effect)
+    }
+
+    /// Reads a path that needs no token.
+    pub async fn read(&mut self, operation: &'static str, path: &str) -> Option<Answer> {
+        let ask = Ask { bytes: request("GET", path, &[], None), may_repeat: true };
+        self.ask(operation, &ask).await.ok().map(|(answer, _)| answer)
+    }
+
+    /// Becomes a guest with a cart. That may be repeated without a key: a lost one is an empty cart that expires.
+    pub async fn make(&mut self) -> Option<Account> {
+        let ask = Ask { bytes: request("POST", "/v1/carts", &[], None), may_repeat: true };
+        let (answer, _) = self.ask("make cart", &ask).await.ok()?;
+        let cart = Cart::of(&answer);
+        if cart.is_none() {
+            self.wrong("a made cart without id or token");
+        }
+        Some(self.world.ledger.account(cart?))
+    }
+
+    /// Adds units and writes down what is said. The cart as answered, when it is acknowledged.
+    pub async fn add(&mut self, account: &Account, add: Add<'_>) -> Option<Answer> {
+        let key = add.is_keyed.then(|| format!("add-{}", self.world.keys.fetch_add(1, Ordering::Relaxed)));
+        let bytes = account.cart().request("POST", "/items", key.as_deref(), Some(&add.body()));
+        let (ask, since) = (Ask { bytes, may_repeat: add.is_keyed }, Instant::now());
+        match self.ask(if add.is_keyed { "add, keyed" } else { "add" }, &ask).await {
+            Ok((answer, node)) => {
+                account.acknowledged(add.sku, add.quantity, &node);
+                self.world.acknowledged.fetch_add(1, Ordering::Relaxed);
+                return Some(answer);
+            }
+            Err(Effect::None) => {}
+            Err(Effect::Unknown) if add.is_keyed => account.open(add.sku, add.quantity, ask, since),
+            Err(Effect::Unknown) => account.unknown(add.sku, add.quantity),
+        }
+        None
+    }
+
+    /// Sets a line's quantity, without a key.
+    pub async fn set(&mut self, account: &Account, line: &str, quantity: u32) -> Option<Answer> {
+        let body = format!(r#"{{"quantity":{quantity}}}"#);
+        let bytes = account.cart().request("PATCH", &format!("/items/{line}"), None, Some(&body));
+        self.ask("set", &Ask { bytes, may_repeat: false }).await.ok().map(|(answer, _)| answer)
+    }
+
+    /// Reads the cart: what is acknowledged must be in it, unless the answer says that it is stale.
+    pub async fn look(&mut self, account: &Account) -> Option<Answer> {
+        let ask = Ask { bytes: account.cart().request("GET", "", None, None), may_repeat: true };
+        let so_far = account.so_far();
+        let (answer, _) = self.ask("read cart", &ask).await.ok()?;
+        if answer.header("trolley-stale").is_none() && !so_far.is_in(&answer.json()) {
+            self.wrong("a cart without an acknowledged add");
+        }
+        Some(answer)
+    }
+
+    /// Something that was answered is wrong.
+    pub fn wrong(&self, what: &str) {
+        self.world.measure.wrong(what);
+    }
+}
