@@ -12,7 +12,7 @@ use serde_json::Value;
 use tokio::task::JoinSet;
 
 use crate::{
-    service::{Ask, GOOD_WITHIN, Service},
+    service::{Ask, Service},
     shop::Cart,
 };
 
@@ -22,8 +22,12 @@ const KEY_KNOWN: Duration = Duration::from_secs(9 * 60);
 const READERS: usize = 32;
 /// Most differences that are told one by one.
 const TOLD_MAX: usize = 20;
-/// How long a service that has just lost nodes may take until a cart can be read.
-const READ_WITHIN: Duration = Duration::from_secs(30);
+/// How long an audit waits for a service that has just lost nodes, and how much longer for each cart: what is not
+/// read by then is reported as not read.
+const AUDIT_WITHIN: Duration = Duration::from_secs(30);
+const AUDIT_PER_CART: Duration = Duration::from_millis(5);
+/// Pause after a stale answer: the node has no lease yet.
+const STALE_PAUSE: Duration = Duration::from_millis(100);
 
 /// Everything that was acknowledged in a run.
 #[derive(Debug, Default)]
@@ -117,13 +121,13 @@ impl Account {
         SoFar(locked(&self.0.entries).clone())
     }
 
-    async fn audit(self, service: Arc<Service>) -> Audit {
+    async fn audit(self, service: Arc<Service>, until: Instant) -> Audit {
         let open = std::mem::take(&mut locked(&self.0.entries).open);
         for open in open {
-            self.resolve(&service, open).await;
+            self.resolve(&service, open, until).await;
         }
         let last = locked(&self.0.entries).last_node.clone();
-        let found = self.read(&service, last.as_deref()).await;
+        let found = self.read(&service, last.as_deref(), until).await;
         let entries = locked(&self.0.entries).clone();
         let acknowledged = entries.units.values().map(|units| units.acknowledged).sum();
         let maybe = entries.units.values().map(|units| units.maybe).sum();
@@ -145,8 +149,8 @@ impl Account {
     }
 
     /// Sends the same key again: the outcome that it has, or has now.
-    async fn resolve(&self, service: &Service, open: Open) {
-        if open.since.elapsed() < KEY_KNOWN {
+    async fn resolve(&self, service: &Service, open: Open, until: Instant) {
+        if open.since.elapsed() < KEY_KNOWN && Instant::now() < until {
             match service.settle(&open.ask, Instant::now(), None).await.end {
                 Ok((_, node)) => return self.acknowledged(&open.sku, open.quantity, &node.name),
                 // A refusal means that the key is not known: neither try had an effect.
@@ -158,13 +162,12 @@ impl Account {
     }
 
     /// The cart as it is now; a stale answer is none. A cart that is gone is an empty one.
-    async fn read(&self, service: &Service, avoid: Option<&str>) -> Option<Value> {
+    async fn read(&self, service: &Service, avoid: Option<&str>, until: Instant) -> Option<Value> {
         let ask = Ask { bytes: self.0.cart.request("GET", "", None, None), may_repeat: true };
-        let until = Instant::now() + READ_WITHIN;
         while Instant::now() < until {
             match service.settle(&ask, Instant::now(), avoid).await.end {
                 Ok((answer, _)) if answer.header("trolley-stale").is_none() => return Some(answer.json()),
-                Ok(_) => tokio::time::sleep(GOOD_WITHIN / 100).await,
+                Ok(_) => tokio::time::sleep(STALE_PAUSE).await,
                 Err((failure, _)) if failure.may_pass() => {}
                 Err(_) => return Some(Value::Null),
             }
@@ -257,13 +260,16 @@ impl Ledger {
     /// Settles what is open, reads every cart through another node than its last write, and compares. Nobody may be
     /// shopping any more.
     pub async fn audit(&self, service: &Arc<Service>) -> Audit {
-        let mut accounts = std::mem::take(&mut *locked(&self.0)).into_iter();
+        let accounts = std::mem::take(&mut *locked(&self.0));
+        let carts = u32::try_from(accounts.len()).unwrap_or(u32::MAX);
+        let until = Instant::now() + AUDIT_WITHIN + AUDIT_PER_CART * carts;
+        let mut accounts = accounts.into_iter();
         let (mut total, mut reading) = (Audit::default(), JoinSet::new());
         loop {
             while reading.len() < READERS
                 && let Some(account) = accounts.next()
             {
-                reading.spawn(account.audit(Arc::clone(service)));
+                reading.spawn(account.audit(Arc::clone(service), until));
             }
             match reading.join_next().await {
                 Some(Ok(audit)) => total.add(audit),

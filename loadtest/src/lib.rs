@@ -1,6 +1,7 @@
 //! Load on the public API, and what it took. Knows nothing of the server but that.
 
 pub mod arrivals;
+pub mod catalogue;
 pub mod client;
 pub mod command;
 pub mod drive;

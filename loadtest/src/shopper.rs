@@ -10,6 +10,7 @@ use std::{
 };
 
 use crate::{
+    catalogue::Variant,
     client::{Answer, request},
     failure::Effect,
     ledger::{Account, Ledger},
@@ -18,11 +19,6 @@ use crate::{
     service::{Ask, Service},
     shop::Cart,
 };
-
-/// Most pages of the catalogue that are read: a thousand products are enough for any cart.
-const PAGES_MAX: usize = 10;
-/// Units of a product that shoppers must be able to have in one cart.
-const QUANTITY_NEEDED: u64 = 900;
 
 /// What all shoppers of a run share.
 #[derive(Debug)]
@@ -41,8 +37,8 @@ pub struct World {
 /// Units to add to a cart.
 #[derive(Clone, Copy, Debug)]
 pub struct Add<'a> {
-    /// Of this product.
-    pub sku: &'a str,
+    /// Of this.
+    pub of: &'a Variant,
     /// How many.
     pub quantity: u32,
     /// With an `Idempotency-Key`.
@@ -54,22 +50,20 @@ pub struct Add<'a> {
 impl<'a> Add<'a> {
     /// One unit, with a key.
     #[must_use]
-    pub fn keyed(sku: &'a str) -> Self {
-        Self { sku, quantity: 1, is_keyed: true, copy: 0 }
+    pub fn keyed(of: &'a Variant) -> Self {
+        Self { of, quantity: 1, is_keyed: true, copy: 0 }
     }
 
     /// One unit, without a key.
     #[must_use]
-    pub fn unkeyed(sku: &'a str) -> Self {
-        Self { is_keyed: false, ..Self::keyed(sku) }
+    pub fn unkeyed(of: &'a Variant) -> Self {
+        Self { is_keyed: false, ..Self::keyed(of) }
     }
 
     fn body(&self) -> String {
-        let Self { sku, quantity, copy, .. } = self;
-        match copy {
-            0 => format!(r#"{{"sku":"{sku}","quantity":{quantity}}}"#),
-            _ => format!(r#"{{"sku":"{sku}","quantity":{quantity},"metadata":{{"copy":"{copy}"}}}}"#),
-        }
+        let Self { of: Variant { sku, options }, quantity, copy, .. } = self;
+        let metadata = if *copy == 0 { String::new() } else { format!(r#","metadata":{{"copy":"{copy}"}}"#) };
+        format!(r#"{{"sku":"{sku}","quantity":{quantity},"options":{options}{metadata}}}"#)
     }
 }
 
@@ -94,26 +88,6 @@ impl World {
     /// As [`World::new`].
     pub fn begin(self, began: Instant) -> io::Result<Self> {
         Ok(Self { measure: Measure::new(began)?, ..self })
-    }
-
-    /// Products that can be had in any number.
-    ///
-    /// # Errors
-    /// When the catalogue cannot be read, or has none.
-    pub async fn skus(self: &Arc<Self>) -> io::Result<Vec<String>> {
-        let (mut skus, mut path) = (Vec::new(), "/v1/products?limit=100".to_owned());
-        for _ in 0..PAGES_MAX {
-            let page = Shopper::new(self, Instant::now()).read("list", &path).await;
-            let page = page.ok_or_else(|| io::Error::other("the catalogue cannot be read"))?.json();
-            let products = page["items"].as_array().into_iter().flatten();
-            let fit = products.filter(|product| {
-                product["availability"] != "out_of_stock" && product["quantity_max"].as_u64() >= Some(QUANTITY_NEEDED)
-            });
-            skus.extend(fit.filter_map(|product| product["sku"].as_str()).map(str::to_owned));
-            let Some(cursor) = page["next_cursor"].as_str() else { break };
-            path = format!("/v1/products?limit=100&cursor={cursor}");
-        }
-        if skus.is_empty() { Err(io::Error::other("the catalogue has no product in stock")) } else { Ok(skus) }
     }
 }
 
@@ -169,13 +143,13 @@ impl Shopper {
         let (ask, since) = (Ask { bytes, may_repeat: add.is_keyed }, Instant::now());
         match self.ask(if add.is_keyed { "add, keyed" } else { "add" }, &ask).await {
             Ok((answer, node)) => {
-                account.acknowledged(add.sku, add.quantity, &node);
+                account.acknowledged(&add.of.sku, add.quantity, &node);
                 self.world.acknowledged.fetch_add(1, Ordering::Relaxed);
                 return Some(answer);
             }
             Err(Effect::None) => {}
-            Err(Effect::Unknown) if add.is_keyed => account.open(add.sku, add.quantity, ask, since),
-            Err(Effect::Unknown) => account.unknown(add.sku, add.quantity),
+            Err(Effect::Unknown) if add.is_keyed => account.open(&add.of.sku, add.quantity, ask, since),
+            Err(Effect::Unknown) => account.unknown(&add.of.sku, add.quantity),
         }
         None
     }

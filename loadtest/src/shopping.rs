@@ -13,6 +13,7 @@ use std::{
 use tokio::task::JoinSet;
 
 use crate::{
+    catalogue::Variant,
     ledger::Audit,
     measure::Measured,
     nodes::Nodes,
@@ -40,12 +41,13 @@ impl Shopping {
     ///
     /// # Errors
     /// When nothing can be measured.
-    pub fn start(count: usize, nodes: Nodes, skus: [&'static str; 2]) -> io::Result<Self> {
+    pub fn start(count: usize, nodes: Nodes, skus: [&str; 2]) -> io::Result<Self> {
+        let variants = skus.map(Variant::plain);
         let world = Arc::new(World::new(nodes.clone(), Instant::now())?);
         let ending = Arc::new(AtomicBool::new(false));
         let (mut shoppers, mut watch) = (JoinSet::new(), JoinSet::new());
         for _ in 0..count {
-            shoppers.spawn(shop(Arc::clone(&world), Arc::clone(&ending), skus));
+            shoppers.spawn(shop(Arc::clone(&world), Arc::clone(&ending), variants.clone()));
         }
         watch.spawn(async move { nodes.watch().await });
         Ok(Self { world, ending, shoppers, watch })
@@ -84,7 +86,7 @@ impl Shopping {
     }
 }
 
-async fn shop(world: Arc<World>, ending: Arc<AtomicBool>, [unkeyed, keyed]: [&'static str; 2]) {
+async fn shop(world: Arc<World>, ending: Arc<AtomicBool>, [unkeyed, keyed]: [Variant; 2]) {
     let is_ending = || ending.load(Ordering::Relaxed);
     while !is_ending() {
         let mut shopper = Shopper::new(&world, Instant::now());
@@ -96,8 +98,8 @@ async fn shop(world: Arc<World>, ending: Arc<AtomicBool>, [unkeyed, keyed]: [&'s
             if is_ending() {
                 break;
             }
-            shopper.add(&account, Add::unkeyed(unkeyed)).await;
-            shopper.add(&account, Add::keyed(keyed)).await;
+            shopper.add(&account, Add::unkeyed(&unkeyed)).await;
+            shopper.add(&account, Add::keyed(&keyed)).await;
         }
     }
 }

@@ -5,9 +5,9 @@ use crate::shopper::{Add, Shopper};
 
 pub(super) async fn visit(visit: &mut Visit<'_>, shopper: &mut Shopper) -> Option<()> {
     shopper.read("list", "/v1/products?limit=20").await?;
-    let sku = visit.one_of(&visit.stage.skus)?;
-    shopper.read("read product", &format!("/v1/products/{sku}")).await?;
+    let variant = visit.one_of(&visit.stage.variants)?;
+    shopper.read("read product", &format!("/v1/products/{}", variant.sku)).await?;
     let account = shopper.make().await?;
-    shopper.add(&account, Add::keyed(sku)).await?;
+    shopper.add(&account, Add::keyed(variant)).await?;
     shopper.look(&account).await.map(drop)
 }

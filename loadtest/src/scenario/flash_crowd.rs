@@ -7,9 +7,9 @@ use crate::shopper::{Add, Shopper};
 const WANTED: usize = 3;
 
 pub(super) async fn visit(visit: &mut Visit<'_>, shopper: &mut Shopper) -> Option<()> {
-    let skus = &visit.stage.skus;
-    let sku = visit.one_of(&skus[..WANTED.min(skus.len())])?;
-    shopper.read("read product", &format!("/v1/products/{sku}")).await?;
+    let variants = &visit.stage.variants;
+    let wanted = visit.one_of(&variants[..WANTED.min(variants.len())])?;
+    shopper.read("read product", &format!("/v1/products/{}", wanted.sku)).await?;
     let account = shopper.make().await?;
-    shopper.add(&account, Add::keyed(sku)).await.map(drop)
+    shopper.add(&account, Add::keyed(wanted)).await.map(drop)
 }

@@ -3,6 +3,7 @@
 
 use super::Visit;
 use crate::{
+    catalogue::Variant,
     ledger::Account,
     shopper::{Add, Shopper},
 };
@@ -10,18 +11,18 @@ use crate::{
 /// Lines of the cart, the first of them hot.
 const LINES: usize = 3;
 
-pub(super) fn lines(skus: &[String]) -> Vec<(String, usize)> {
-    skus.iter().take(LINES).map(|sku| (sku.clone(), 0)).collect()
+pub(super) fn lines(variants: &[Variant]) -> Vec<(Variant, usize)> {
+    variants.iter().take(LINES).map(|variant| (variant.clone(), 0)).collect()
 }
 
-pub(super) fn prepare(carts: &[Account], skus: &[String]) {
-    for (cart, sku) in carts.iter().zip(skus) {
-        cart.free(sku);
+pub(super) fn prepare(carts: &[Account], variants: &[Variant]) {
+    for (cart, hot) in carts.iter().zip(variants) {
+        cart.free(&hot.sku);
     }
 }
 
 pub(super) async fn visit(visit: &Visit<'_>, shopper: &mut Shopper) -> Option<()> {
-    let (account, sku) = (visit.stage.carts.first()?, visit.stage.skus.first()?);
-    shopper.add(account, Add::unkeyed(sku)).await;
+    let (account, hot) = (visit.stage.carts.first()?, visit.stage.variants.first()?);
+    shopper.add(account, Add::unkeyed(hot)).await;
     shopper.set(account, "l1", 1).await.map(drop)
 }

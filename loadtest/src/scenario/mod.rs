@@ -12,6 +12,7 @@ use rand::{RngExt, SeedableRng, rngs::StdRng};
 use tokio::task::JoinSet;
 
 use crate::{
+    catalogue::{self, Variant},
     ledger::Account,
     shopper::{Add, Shopper, World},
 };
@@ -38,7 +39,7 @@ pub enum Kind {
 #[derive(Clone, Debug)]
 pub struct Stage {
     kind: Kind,
-    skus: Vec<String>,
+    variants: Vec<Variant>,
     carts: Vec<Account>,
     seed: u64,
 }
@@ -49,16 +50,16 @@ impl Stage {
     /// # Errors
     /// When the catalogue cannot be read or the carts cannot be made.
     pub async fn set(kind: Kind, carts: usize, seed: u64, world: &Arc<World>) -> io::Result<Self> {
-        let skus = world.skus().await?;
+        let variants = catalogue::read(world).await?;
         let carts = match kind {
-            Kind::HotCart => fill(world, 1, hot_cart::lines(&skus)).await?,
-            Kind::HundredLine => fill(world, carts, hundred_line::lines(&skus)).await?,
+            Kind::HotCart => fill(world, 1, hot_cart::lines(&variants)).await?,
+            Kind::HundredLine => fill(world, carts, hundred_line::lines(&variants)).await?,
             Kind::BrowseAndCart | Kind::TwoDeviceCart | Kind::FlashCrowd => Vec::new(),
         };
         if kind == Kind::HotCart {
-            hot_cart::prepare(&carts, &skus);
+            hot_cart::prepare(&carts, &variants);
         }
-        Ok(Self { kind, skus, carts, seed })
+        Ok(Self { kind, variants, carts, seed })
     }
 
     /// The visit of the shopper with this number.
@@ -88,8 +89,8 @@ impl<'a> Visit<'a> {
     }
 }
 
-/// Makes carts of these lines: product, and which copy of its line.
-async fn fill(world: &Arc<World>, carts: usize, lines: Vec<(String, usize)>) -> io::Result<Vec<Account>> {
+/// Makes carts of these lines: variant, and which copy of its line.
+async fn fill(world: &Arc<World>, carts: usize, lines: Vec<(Variant, usize)>) -> io::Result<Vec<Account>> {
     let (lines, mut filling, mut filled) = (Arc::new(lines), JoinSet::new(), Vec::with_capacity(carts));
     let mut left = carts;
     loop {
@@ -99,8 +100,8 @@ async fn fill(world: &Arc<World>, carts: usize, lines: Vec<(String, usize)>) -> 
             filling.spawn(async move {
                 let mut shopper = Shopper::new(&world, Instant::now());
                 let account = shopper.make().await?;
-                for (sku, copy) in lines.iter() {
-                    shopper.add(&account, Add { copy: *copy, ..Add::keyed(sku) }).await?;
+                for (variant, copy) in lines.iter() {
+                    shopper.add(&account, Add { copy: *copy, ..Add::keyed(variant) }).await?;
                 }
                 Some(account)
             });

@@ -4,7 +4,7 @@ use super::Visit;
 use crate::shopper::{Add, Shopper};
 
 pub(super) async fn visit(visit: &mut Visit<'_>, shopper: &mut Shopper) -> Option<()> {
-    let (one, other) = (visit.one_of(&visit.stage.skus)?, visit.one_of(&visit.stage.skus)?);
+    let (one, other) = (visit.one_of(&visit.stage.variants)?, visit.one_of(&visit.stage.variants)?);
     let account = shopper.make().await?;
     let mut device = shopper.device();
     let both = tokio::join!(shopper.add(&account, Add::keyed(one)), device.add(&account, Add::keyed(other)));
