@@ -26,6 +26,8 @@ pub enum Scenario {
     HundredLine,
     /// New shoppers at once for a few products
     FlashCrowd,
+    /// Open one product, and nothing else
+    ReadProduct,
     /// Bench: read carts of three lines
     Get,
     /// Bench: add to many carts
@@ -52,6 +54,7 @@ impl Scenario {
             Self::TwoDeviceCart => Kind::TwoDeviceCart,
             Self::HundredLine => Kind::HundredLine,
             Self::FlashCrowd => Kind::FlashCrowd,
+            Self::ReadProduct => Kind::ReadProduct,
             Self::Get => return Err(Micro::Get),
             Self::Add => return Err(Micro::Add),
             Self::Hot => return Err(Micro::Hot),

@@ -4,6 +4,7 @@ mod browse_and_cart;
 mod flash_crowd;
 mod hot_cart;
 mod hundred_line;
+mod read_product;
 mod two_device_cart;
 
 use std::{io, sync::Arc, time::Instant};
@@ -33,6 +34,8 @@ pub enum Kind {
     HundredLine,
     /// New shoppers, all at once, for the same few products.
     FlashCrowd,
+    /// Open one product, and nothing else.
+    ReadProduct,
 }
 
 /// What is there when shoppers come.
@@ -54,7 +57,7 @@ impl Stage {
         let carts = match kind {
             Kind::HotCart => fill(world, 1, hot_cart::lines(&variants)).await?,
             Kind::HundredLine => fill(world, carts, hundred_line::lines(&variants)).await?,
-            Kind::BrowseAndCart | Kind::TwoDeviceCart | Kind::FlashCrowd => Vec::new(),
+            Kind::BrowseAndCart | Kind::TwoDeviceCart | Kind::FlashCrowd | Kind::ReadProduct => Vec::new(),
         };
         if kind == Kind::HotCart {
             hot_cart::prepare(&carts, &variants);
@@ -72,6 +75,7 @@ impl Stage {
             Kind::TwoDeviceCart => two_device_cart::visit(&mut visit, &mut shopper).await,
             Kind::HundredLine => hundred_line::visit(&mut visit, &mut shopper).await,
             Kind::FlashCrowd => flash_crowd::visit(&mut visit, &mut shopper).await,
+            Kind::ReadProduct => read_product::visit(&mut visit, &mut shopper).await,
         };
     }
 }
