@@ -1,8 +1,8 @@
 //! What may be asked of an actor from outside, and how it may end.
 
-use std::{sync::Arc, time::Duration};
+use std::{ops::Deref, sync::Arc, time::Duration};
 
-use crate::domain::cart::Owner;
+use crate::{cluster::Freshness, domain::cart::Owner};
 
 /// A command on its way to an actor.
 #[derive(Clone, Debug)]
@@ -39,6 +39,32 @@ pub struct Answer<S> {
     pub replayed: bool,
 }
 
+/// Something that an actor's owner said, and who that is.
+#[derive(Clone, Debug)]
+pub struct Told<T> {
+    /// What was said.
+    pub what: T,
+    /// Another node said it, and how fresh it was there; `None` = this node.
+    pub by: Option<(Arc<str>, Freshness)>,
+}
+
+impl<T> Told<T> {
+    pub(super) const fn here(what: T) -> Self {
+        Self { what, by: None }
+    }
+
+    pub(super) fn map<U>(self, change: impl FnOnce(T) -> U) -> Told<U> {
+        Told { what: change(self.what), by: self.by }
+    }
+}
+
+impl<T> Deref for Told<T> {
+    type Target = T;
+    fn deref(&self) -> &T {
+        &self.what
+    }
+}
+
 /// Whether a failed command may have had its effect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Effect {
@@ -66,6 +92,9 @@ pub enum Failure<R> {
     /// This node does not own the actor. No effect.
     #[error("this node does not own the actor")]
     NotOwner,
+    /// The actor's owner could not be reached in time, or there was none.
+    #[error("the actor's owner could not be reached")]
+    Moving(Effect),
     /// A queue is full or too old. No effect.
     #[error("too much is waiting")]
     Overloaded {

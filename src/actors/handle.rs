@@ -1,28 +1,26 @@
-//! The only door to actors from outside: finds the shard, admits or refuses, waits for the answer.
+//! The only door to actors from outside: admits or refuses, waits for the answer. `route` finds the way.
 
 use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, atomic::Ordering},
     time::Duration,
 };
 
 use serde::Serialize;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{Semaphore, oneshot, watch};
 
 use super::{
-    ask::{Answer, Ask, Effect, Failure},
+    ask::{Answer, Ask, Effect, Failure, Told},
     cart::CartEntity,
     durable::{Facts, Outcome},
     residents::{self, Ticket},
+    route::{PARKED_MAX, Wanted},
     shard::{Door, Message},
-    system,
+    system::{Ground, Node, Served},
 };
 use crate::{
-    cluster::Ownership,
+    cluster::Freshness,
     domain::{
-        CartId, ShardId, Slot,
+        CartId, Slot,
         cart::{Cart, Command, Refusal},
     },
     telemetry::{clock, metrics::metrics},
@@ -39,7 +37,7 @@ const GRACE: Duration = Duration::from_millis(500);
 /// Attempts to subscribe while the actor comes and goes.
 const WATCH_ATTEMPTS: usize = 3;
 
-type CartFailure = Failure<Refusal>;
+pub(super) type CartFailure = Failure<Refusal>;
 
 /// The only door to actors from outside; cheap to clone.
 #[derive(Clone, Debug)]
@@ -47,12 +45,10 @@ pub struct Handle(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    places: Arc<[system::Place]>,
-    closed: AtomicBool,
-    node: Arc<str>,
-    incarnation: u64,
-    map_version: u64,
-    owned: Vec<Owned>,
+    ground: Arc<Ground>,
+    node: Node,
+    /// Places for requests that wait for a shard.
+    parking: Semaphore,
 }
 
 /// One shard that this node owns, for operators.
@@ -64,6 +60,8 @@ pub struct Owned {
     pub epoch: u64,
     /// The epoch of its last takeover.
     pub fence: u64,
+    #[serde(skip)]
+    moving: bool,
 }
 
 /// What this node knows of the cluster, for operators.
@@ -77,6 +75,10 @@ pub struct ClusterStatus {
     pub map_version: u64,
     /// Shards that it owns.
     pub shards: Vec<Owned>,
+    /// Those of them that take no requests just now, because they move.
+    pub moving: Vec<u16>,
+    /// Nodes that it has a session with.
+    pub sessions: Vec<Arc<str>>,
 }
 
 /// Facts about a cart for operators: nothing that its shopper wrote.
@@ -109,50 +111,48 @@ pub struct Inspection {
 }
 
 impl Handle {
-    pub(super) fn new(places: Arc<[system::Place]>, ownership: &Ownership) -> Self {
-        let owned = ownership
-            .shards
-            .iter()
-            .map(|owned| Owned { shard: owned.shard.0, epoch: owned.epoch, fence: owned.fence })
-            .collect();
-        Self(Arc::new(Inner {
-            places,
-            closed: AtomicBool::new(false),
-            node: Arc::clone(&ownership.node),
-            incarnation: ownership.incarnation,
-            map_version: ownership.map_version,
-            owned,
-        }))
+    pub(super) fn new(ground: Arc<Ground>, node: Node) -> Self {
+        Self(Arc::new(Inner { ground, node, parking: Semaphore::new(PARKED_MAX) }))
+    }
+
+    pub(super) fn ground(&self) -> &Ground {
+        &self.0.ground
+    }
+
+    pub(super) fn node(&self) -> &Node {
+        &self.0.node
+    }
+
+    pub(super) fn parking(&self) -> &Semaphore {
+        &self.0.parking
     }
 
     /// The committed cart, whoever owns it: the caller checks the owner.
     ///
     /// # Errors
     /// [`Failure`]; an absent cart is `Refused(NotFound)`.
-    pub async fn cart(&self, id: CartId, timeout: Duration) -> Result<Arc<Cart>, CartFailure> {
-        let place = self.place(id.slot());
-        if let Some(cart) = place.door.carts.get(id.0.0) {
-            return Ok(cart);
+    pub async fn cart(&self, id: CartId, timeout: Duration) -> Result<Told<Arc<Cart>>, CartFailure> {
+        if let Some(cart) = self.shown(id) {
+            return Ok(Told::here(cart));
         }
-        let read = |since_ms, ticket| Message::Read { id: id.0.0, timeout, since_ms, ticket };
-        match self.exchange(place, timeout, read).await {
-            // The shard crashed and is up again: a read has no effect, so it may be asked twice.
-            Err(Failure::Internal(Effect::Unknown)) => self.exchange(place, timeout, read).await,
-            other => other,
-        }
-        .map(|answer| answer.state)
-        .map_err(without_effect)
+        let told = self.routed(id, Wanted::Read, timeout).await.map_err(without_effect)?;
+        Ok(told.map(|answer| answer.state))
+    }
+
+    /// The committed cart, where it is in memory here and may be told without a message to its shard.
+    pub(super) fn shown(&self, id: CartId) -> Option<Arc<Cart>> {
+        let place = self.place(id.slot())?.load();
+        let served = place.as_ref().filter(|served| served.door.is_open())?;
+        served.door.carts.get(id.0.0)
     }
 
     /// Asks a cart.
     ///
     /// # Errors
     /// [`Failure`], which says whether anything may have happened.
-    pub async fn ask_cart(&self, id: CartId, ask: Ask<Command>) -> Result<Answer<Cart>, CartFailure> {
+    pub async fn ask_cart(&self, id: CartId, ask: Ask<Command>) -> Result<Told<Answer<Cart>>, CartFailure> {
         let timeout = ask.timeout;
-        let ask = Box::new(ask);
-        let message = |since_ms, ticket| Message::Ask { id: id.0.0, ask, since_ms, ticket };
-        self.exchange(self.place(id.slot()), timeout, message).await
+        self.routed(id, Wanted::Ask(ask), timeout).await
     }
 
     /// Every committed state of a cart from now on, the newest first. When the sender goes, the cart has moved or the
@@ -161,38 +161,49 @@ impl Handle {
     /// # Errors
     /// [`Failure`] as for [`Handle::cart`].
     pub async fn watch_cart(&self, id: CartId, timeout: Duration) -> Result<watch::Receiver<Arc<Cart>>, CartFailure> {
-        let place = self.place(id.slot());
         for _ in 0..WATCH_ATTEMPTS {
-            self.cart(id, timeout).await?;
-            let (reply, receiver) = oneshot::channel();
-            let message = Message::Watch { id: id.0.0, reply, place: self.admit(&place.door)? };
-            let _ = place.actor.load().send_message(message); // a crashed shard drops `reply`
-            match tokio::time::timeout(timeout, receiver).await {
-                Ok(Ok(Some(receiver))) => return Ok(receiver),
-                Ok(_) => {} // left memory in between, or crashed: load it again
-                Err(_) => return Err(Failure::TimedOut(Effect::None)),
+            let cart = self.cart(id, timeout).await?;
+            if let Some((owner, _)) = &cart.by {
+                return Ok(self.follow(id, Arc::clone(owner), Arc::clone(&cart)));
+            }
+            // Left memory in between, moved, or crashed: find it again.
+            if let Some(receiver) = self.watch_here(id, timeout).await? {
+                return Ok(receiver);
             }
         }
         Err(Failure::Overloaded { retry_after: Duration::from_secs(1) })
     }
 
-    /// Facts about a cart for operators.
+    /// The same of a cart that is in memory here; `None` = it is not, now.
+    pub(super) async fn watch_here(
+        &self,
+        id: CartId,
+        timeout: Duration,
+    ) -> Result<Option<watch::Receiver<Arc<Cart>>>, CartFailure> {
+        let Some(served) = self.served(id.slot()) else { return Ok(None) };
+        let (reply, receiver) = oneshot::channel();
+        let message = Message::Watch { id: id.0.0, reply, place: self.admit(&served.door)? };
+        let _ = served.actor.load().send_message(message); // a crashed shard drops `reply`
+        let received = tokio::time::timeout(timeout, receiver).await.map_err(|_| Failure::TimedOut(Effect::None))?;
+        Ok(received.ok().flatten())
+    }
+
+    /// Facts about a cart for operators, from the node that owns it.
     ///
     /// # Errors
-    /// [`Failure`] as for [`Handle::cart`].
+    /// [`Failure`] as for [`Handle::cart`]; [`Failure::NotOwner`] on another node than the owner.
     pub async fn inspect_cart(&self, id: CartId, timeout: Duration) -> Result<Inspection, CartFailure> {
         let cart = self.cart(id, timeout).await?;
-        let place = self.place(id.slot());
+        let served = self.served(id.slot()).ok_or(Failure::NotOwner)?;
         let (reply, receiver) = oneshot::channel();
-        let _ = place.actor.load().send_message(Message::Facts { id: id.0.0, reply }); // a crashed shard drops `reply`
+        let _ = served.actor.load().send_message(Message::Facts { id: id.0.0, reply }); // a crashed shard drops `reply`
         let facts = tokio::time::timeout(timeout, receiver).await.map_err(|_| Failure::TimedOut(Effect::None))?;
         let machine = facts.ok().flatten().ok_or(Failure::Overloaded { retry_after: Duration::from_secs(1) })?;
-        let owned = &self.0.owned[usize::from(place.door.shard.0)];
         Ok(Inspection {
             id: id.to_string(),
-            shard: owned.shard,
-            epoch: owned.epoch,
-            fence: owned.fence,
+            shard: served.owned.shard.0,
+            epoch: served.owned.epoch,
+            fence: served.owned.fence,
             machine,
             status: cart.status.as_str(),
             revision: cart.revision,
@@ -207,37 +218,87 @@ impl Handle {
     /// What this node knows of the cluster.
     #[must_use]
     pub fn cluster_status(&self) -> ClusterStatus {
+        let owned = |served: Arc<Served>| Owned {
+            shard: served.owned.shard.0,
+            epoch: served.owned.epoch,
+            fence: served.owned.fence,
+            moving: !served.door.is_open(),
+        };
+        let shards: Vec<Owned> = self.0.ground.served().map(owned).collect();
         ClusterStatus {
-            node: Arc::clone(&self.0.node),
-            incarnation: self.0.incarnation,
-            map_version: self.0.map_version,
-            shards: self.0.owned.clone(),
+            moving: shards.iter().filter(|owned| owned.moving).map(|owned| owned.shard).collect(),
+            node: Arc::clone(&self.0.node.name),
+            incarnation: self.0.node.incarnation,
+            map_version: self.0.ground.routes.load().map_version,
+            shards,
+            sessions: self.0.node.links.as_ref().map(|links| links.up()).unwrap_or_default(),
         }
     }
 
-    /// Whether newcomers are taken and every shard is still this node's.
+    /// Whether newcomers are taken: the node knows the map, and does not give up what it has.
     #[must_use]
     pub fn is_ready(&self) -> bool {
-        let deposed = |place: &system::Place| place.door.deposed.load(Ordering::Relaxed);
-        !self.0.closed.load(Ordering::Relaxed) && !self.0.places.iter().any(deposed)
+        let routes = self.0.ground.routes.load();
+        let knows_the_map = !routes.owners.is_empty();
+        // Cut off, it can still serve what it has: with nothing it is of no use to anybody.
+        let is_idle = routes.steps_back && self.0.ground.served().next().is_none();
+        !self.0.ground.closed.load(Ordering::Relaxed) && knows_the_map && !is_idle && self.serves_what_it_owns()
+    }
+
+    /// Whether every shard that the map gives this node is served here, and by nobody newer.
+    fn serves_what_it_owns(&self) -> bool {
+        let routes = self.0.ground.routes.load();
+        let mut owned = routes.owners.iter().zip(&self.0.ground.places).filter(|(owner, _)| owner.is_here);
+        owned.all(|(_, place)| place.load().as_ref().is_some_and(|served| !served.door.is_shut()))
+    }
+
+    /// Waits until every shard that the map gives this node is served.
+    pub async fn settled(&self) {
+        let mut changes = self.0.ground.changes.subscribe();
+        loop {
+            let is_routed = !self.0.ground.routes.load().owners.is_empty();
+            if is_routed && self.serves_what_it_owns() {
+                return;
+            }
+            if changes.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// How far the other nodes' wall clocks are from this one's: the median; `None` without others.
+    #[must_use]
+    pub fn clock_offset_ms(&self) -> Option<i64> {
+        self.0.node.links.as_ref().and_then(|links| links.clock_offset_ms())
+    }
+
+    /// How fresh what is in memory here is.
+    #[must_use]
+    pub fn freshness(&self) -> Freshness {
+        self.0.node.lease.freshness()
     }
 
     pub(super) fn refuse_newcomers(&self) {
-        self.0.closed.store(true, Ordering::Relaxed);
+        self.0.ground.closed.store(true, Ordering::Relaxed);
     }
 
-    fn place(&self, slot: Slot) -> &system::Place {
-        let shards = u16::try_from(self.0.places.len()).unwrap_or(u16::MAX);
-        let ShardId(shard) = slot.shard(shards);
-        &self.0.places[usize::from(shard)]
+    pub(super) fn place(&self, slot: Slot) -> Option<&arc_swap::ArcSwapOption<Served>> {
+        let places = &self.0.ground.places;
+        let shard = slot.shard(u16::try_from(places.len()).unwrap_or(u16::MAX));
+        places.get(usize::from(shard.0))
+    }
+
+    /// The shard of a slot, where it is served here.
+    pub(super) fn served(&self, slot: Slot) -> Option<Arc<Served>> {
+        self.place(slot)?.load_full()
     }
 
     /// A place in the shard's queue, or the refusal, before any work is done.
     fn admit(&self, door: &Arc<Door>) -> Result<residents::Place, CartFailure> {
-        if self.0.closed.load(Ordering::Relaxed) {
+        if self.0.ground.closed.load(Ordering::Relaxed) {
             return Err(Failure::Draining);
         }
-        if door.deposed.load(Ordering::Relaxed) {
+        if !door.is_open() {
             return Err(Failure::NotOwner);
         }
         let waiting = door.queue.waiting.fetch_add(1, Ordering::Relaxed);
@@ -251,16 +312,16 @@ impl Handle {
         Ok(place)
     }
 
-    async fn exchange(
+    pub(super) async fn exchange(
         &self,
-        place: &system::Place,
+        served: &Served,
         timeout: Duration,
         message: impl FnOnce(u64, Ticket<CartEntity>) -> Message,
     ) -> Outcome<CartEntity> {
-        let admitted = self.admit(&place.door)?;
+        let admitted = self.admit(&served.door)?;
         let (reply, answer) = oneshot::channel();
         let message = message(clock::mono_ms(), Ticket { reply, _place: admitted });
-        if place.actor.load().send_message(message).is_err() {
+        if served.actor.load().send_message(message).is_err() {
             // Between a crash and the restart: never delivered.
             return Err(Failure::Overloaded { retry_after: Duration::from_secs(1) });
         }
@@ -278,6 +339,7 @@ fn without_effect(failure: CartFailure) -> CartFailure {
         Failure::StoreUnavailable(_) => Failure::StoreUnavailable(Effect::None),
         Failure::TimedOut(_) => Failure::TimedOut(Effect::None),
         Failure::Internal(_) => Failure::Internal(Effect::None),
+        Failure::Moving(_) => Failure::Moving(Effect::None),
         other => other,
     }
 }

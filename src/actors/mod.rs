@@ -14,7 +14,10 @@ pub mod ask;
 pub mod cart;
 pub mod durable;
 pub mod handle;
+mod journey;
+pub mod remote;
 mod residents;
+mod route;
 mod shard;
 #[cfg(test)]
 mod sim;
@@ -23,6 +26,7 @@ mod tests;
 mod sweep;
 pub mod system;
 
-pub use ask::{Answer, Ask, Effect, Failure, Key};
+pub use ask::{Answer, Ask, Effect, Failure, Key, Told};
 pub use handle::{ClusterStatus, Handle};
-pub use system::{Options, System};
+pub use remote::Inbound;
+pub use system::{Node, Options, System, prepare};

@@ -201,9 +201,9 @@ impl<E: Entity> Residents<E> {
         self.actors.values().any(|resident| resident.machine.is_unsettled())
     }
 
-    /// Whether anything waits or rides.
-    pub(super) fn any_pending(&self) -> bool {
-        self.actors.values().any(|resident| resident.machine.pending() > 0)
+    /// Whether anything waits, or is on its way to the store.
+    pub(super) fn any_open(&self) -> bool {
+        self.actors.values().any(|resident| resident.machine.is_open())
     }
 
     /// Lets go of actors unused since `idle_ms`, and of the longest unused ones while the rest weighs more than

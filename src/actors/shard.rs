@@ -8,21 +8,22 @@ use std::{
     collections::BinaryHeap,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicU8, AtomicUsize, Ordering},
     },
     time::Duration,
 };
 
 use ractor::{Actor, ActorProcessingErr, ActorRef};
-use tokio::sync::{Notify, oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use super::{
     agenda,
     ask::{Ask, Failure},
     cart::CartEntity,
     durable::{Facts, Input, Surroundings},
+    journey::Entrance,
     residents::{Aftermath, Ended, Ground, Place, Queue, Residents, Shown, Ticket, input},
-    system::Options,
+    system::{Options, Settled},
 };
 use crate::{
     codec::record::Armed,
@@ -48,19 +49,55 @@ pub(super) struct Door {
     pub(super) shard: ShardId,
     pub(super) carts: Arc<Shown<cart::Cart>>,
     pub(super) queue: Arc<Queue>,
-    /// A newer owner exists: this node refuses everything for the shard.
-    pub(super) deposed: AtomicBool,
+    /// [`OPEN`], [`CLOSED`] or [`SHUT`].
+    state: AtomicU8,
 }
+
+/// Newcomers come in.
+const OPEN: u8 = 0;
+/// Newcomers wait outside: the shard may move.
+const CLOSED: u8 = 1;
+/// The shard is another node's.
+const SHUT: u8 = 2;
 
 impl Door {
     pub(super) fn new(shard: ShardId) -> Self {
         let (carts, queue) = (Arc::default(), Arc::default());
-        Self { shard, carts, queue, deposed: AtomicBool::new(false) }
+        Self { shard, carts, queue, state: AtomicU8::new(OPEN) }
+    }
+
+    pub(super) fn is_open(&self) -> bool {
+        self.state.load(Ordering::Acquire) == OPEN
+    }
+
+    pub(super) fn is_shut(&self) -> bool {
+        self.state.load(Ordering::Acquire) == SHUT
+    }
+
+    /// How the shard stands.
+    pub(super) fn entrance(&self) -> Entrance {
+        match self.state.load(Ordering::Acquire) {
+            OPEN => Entrance::Open,
+            CLOSED => Entrance::Closed,
+            _ => Entrance::Shut,
+        }
+    }
+
+    /// Newcomers wait until it is opened again, or the shard is elsewhere.
+    pub(super) fn close(&self) {
+        let _ = self.state.compare_exchange(OPEN, CLOSED, Ordering::AcqRel, Ordering::Acquire); // or shut already
+    }
+
+    pub(super) fn open(&self) {
+        let _ = self.state.compare_exchange(CLOSED, OPEN, Ordering::AcqRel, Ordering::Acquire); // or shut for good
+    }
+
+    pub(super) fn close_for_good(&self) {
+        self.state.store(SHUT, Ordering::Release);
     }
 }
 
 /// What a shard is asked.
-#[derive(Debug)]
 pub(super) enum Message {
     Ask {
         id: u128,
@@ -92,8 +129,18 @@ pub(super) enum Message {
     Tick,
     /// Housekeeping: passivate, scan the agenda.
     Pulse,
-    /// Ends event streams; answers once nothing waits.
-    Drain(oneshot::Sender<()>),
+    /// Ends event streams and takes nothing more; answers once nothing is open.
+    Release(Settled),
+    /// Takes requests again.
+    Reopen,
+    /// The shard is another node's: lets go of everything and ends.
+    Abandon,
+}
+
+impl std::fmt::Debug for Message {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Message(..)") // commands hold what shoppers wrote
+    }
 }
 
 impl ractor::Message for Message {}
@@ -114,8 +161,10 @@ pub(super) struct Setting {
     pub(super) options: Options,
     pub(super) epoch: u64,
     pub(super) fence: u64,
+    /// How many shards this node serves.
+    pub(super) served: Arc<AtomicUsize>,
     /// Told when a newer owner shows up.
-    pub(super) fenced: Arc<Notify>,
+    pub(super) fenced: mpsc::Sender<(u16, u64)>,
 }
 
 pub(super) struct ShardActor;
@@ -130,7 +179,9 @@ pub(super) struct State {
     /// `None` = not read yet.
     low_mark: Option<u64>,
     scanning: bool,
-    draining: Vec<oneshot::Sender<()>>,
+    releasing: Vec<Settled>,
+    /// Takes nothing more.
+    released: bool,
 }
 
 impl Actor for ShardActor {
@@ -153,7 +204,8 @@ impl Actor for ShardActor {
             tick_at_ms: None,
             low_mark: None,
             scanning: false,
-            draining: Vec::new(),
+            releasing: Vec::new(),
+            released: false,
         })
     }
 
@@ -168,14 +220,14 @@ impl Actor for ShardActor {
         let around = state.around(mono_ms);
         match message {
             Message::Ask { id, ask, since_ms, ticket } => {
-                if state.is_deposed() {
+                if state.is_elsewhere() {
                     let _ = ticket.reply.send(Err(Failure::NotOwner)); // who asked may have gone
                 } else {
                     state.step(&myself, id, input(*ask, since_ms, ticket), &around);
                 }
             }
             Message::Read { id, timeout, since_ms, ticket } => {
-                if state.is_deposed() {
+                if state.is_elsewhere() {
                     let _ = ticket.reply.send(Err(Failure::NotOwner)); // who asked may have gone
                 } else {
                     state.step(&myself, id, Input::Read { timeout, since_ms, token: ticket }, &around);
@@ -198,14 +250,23 @@ impl Actor for ShardActor {
             Message::Due(id, armed) => state.wake(&myself, id, armed, &around),
             Message::Tick => state.tick(&myself, &around),
             Message::Pulse => state.pulse(&myself, &around),
-            Message::Drain(reply) => {
+            Message::Release(settled) => {
                 state.carts.end_watches();
-                state.draining.push(reply);
+                state.releasing.push(settled);
+            }
+            Message::Reopen => {
+                state.released = false;
+                state.releasing.clear();
+            }
+            Message::Abandon => {
+                state.carts.abandon(&Failure::NotOwner);
+                myself.stop(None);
             }
         }
-        if !state.draining.is_empty() && !state.carts.any_pending() {
-            for reply in state.draining.drain(..) {
-                let _ = reply.send(()); // whoever drains may have given up
+        if !state.releasing.is_empty() && !state.carts.any_open() {
+            state.released = true;
+            for settled in state.releasing.drain(..) {
+                settled(true);
             }
         }
         Ok(())
@@ -223,8 +284,9 @@ impl State {
         }
     }
 
-    fn is_deposed(&self) -> bool {
-        self.setting.door.deposed.load(Ordering::Relaxed)
+    /// Whether nothing is begun here any more.
+    fn is_elsewhere(&self) -> bool {
+        self.released || self.setting.door.is_shut()
     }
 
     fn step(
@@ -246,9 +308,8 @@ impl State {
 
     /// A newer owner exists: let go of everything at once, and say so.
     fn deposed(&mut self) {
-        self.setting.door.deposed.store(true, Ordering::Relaxed);
+        self.setting.door.close_for_good();
         metrics().actor_fenced_total.inc();
-        metrics().cluster_owned_shards.dec();
         tracing::error!(
             shard = self.setting.door.shard.0,
             shard.epoch = self.setting.epoch,
@@ -256,7 +317,7 @@ impl State {
         );
         self.carts.abandon(&Failure::NotOwner);
         self.timers.clear();
-        self.setting.fenced.notify_one();
+        let _ = self.setting.fenced.try_send((self.setting.door.shard.0, self.setting.epoch)); // a node that stops needs not be told
     }
 
     fn schedule(&mut self, myself: &ActorRef<Message>, mono_ms: u64) {
@@ -282,9 +343,9 @@ impl State {
 
     fn pulse(&mut self, myself: &ActorRef<Message>, around: &Surroundings) {
         let options = &self.setting.options;
-        let share_bytes = options.resident_bytes_max / usize::from(options.shards);
+        let share_bytes = options.resident_bytes_max / self.setting.served.load(Ordering::Relaxed).max(1);
         self.carts.passivate(around.mono_ms, options.idle_after_ms, share_bytes, PASSIVATION_LOOKS);
-        if !self.scanning && !self.is_deposed() {
+        if !self.scanning && self.releasing.is_empty() && !self.is_elsewhere() {
             self.scanning = true;
             let scan = Scan {
                 store: Arc::clone(&self.setting.store),
@@ -317,7 +378,7 @@ impl State {
     }
 
     fn wake(&mut self, myself: &ActorRef<Message>, id: u128, armed: Armed, around: &Surroundings) {
-        if !self.is_deposed() {
+        if self.releasing.is_empty() && !self.is_elsewhere() {
             metrics().agenda_wakes_total.inc();
             self.step(myself, id, Input::Wake(armed), around);
         }

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::{agenda, cart::CartEntity, durable::Entity, shard::Message, system::Place};
+use super::{agenda, cart::CartEntity, durable::Entity, shard::Message, system::Ground};
 use crate::{
     codec::record::Armed,
     domain::{Id, UnixMillis},
@@ -40,7 +40,7 @@ fn need(armed: Option<Armed>, now: UnixMillis) -> Need {
 }
 
 /// Passes over all rows until it is dropped, one pass a day.
-pub(super) async fn run(store: Arc<dyn Store>, places: Arc<[Place]>, shards: u16) {
+pub(super) async fn run(store: Arc<dyn Store>, ground: Arc<Ground>, shards: u16) {
     let mut day = tokio::time::interval(PASS);
     day.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
@@ -49,7 +49,7 @@ pub(super) async fn run(store: Arc<dyn Store>, places: Arc<[Place]>, shards: u16
         // An unreachable store ends the pass; the next one starts anew.
         while let Ok(page) = store.scan_rows(Kind::Cart, cursor, PAGE).await {
             for (id, row) in page.rows {
-                mend(&store, &places, shards, id, &row).await;
+                mend(&store, &ground, shards, id, &row).await;
             }
             cursor = page.next;
             if cursor.is_none() {
@@ -60,14 +60,16 @@ pub(super) async fn run(store: Arc<dyn Store>, places: Arc<[Place]>, shards: u16
     }
 }
 
-async fn mend(store: &Arc<dyn Store>, places: &[Place], shards: u16, id: u128, row: &Row) {
+async fn mend(store: &Arc<dyn Store>, ground: &Ground, shards: u16, id: u128, row: &Row) {
     // A row that this release cannot read is reported when somebody asks for it.
     let Ok(record) = CartEntity::decode(&row.body) else { return };
     let shard = Id(id).slot().shard(shards);
+    // Each node mends what it serves.
+    let Some(served) = ground.places[usize::from(shard.0)].load_full() else { return };
     match need(record.armed, clock::now()) {
         Need::Nothing => {}
         Need::Wake(armed) => {
-            let _ = places[usize::from(shard.0)].actor.load().send_message(Message::Due(id, armed)); // next pass
+            let _ = served.actor.load().send_message(Message::Due(id, armed)); // next pass
         }
         Need::Renew(armed) => {
             let _ = store.index_put(vec![agenda::entry(shard, Kind::Cart, id, armed)]).await; // next pass

@@ -1,14 +1,19 @@
-//! Every shard of this node: starts them, starts them again when they crash, keeps the clockwork going, stops them.
+//! The shards that this node serves: adopts them and lets them go as the cluster says, starts them again when they
+//! crash, keeps the clockwork going, stops them.
 
 use std::{
-    sync::{Arc, atomic::Ordering},
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
 use tokio::{
-    sync::{Notify, oneshot},
+    sync::{mpsc, oneshot, watch},
     task::JoinHandle,
 };
 
@@ -18,7 +23,7 @@ use super::{
     shard::{Door, Message, Setting, ShardActor},
 };
 use crate::{
-    cluster::Ownership,
+    cluster::{Host, Lease, Links, OwnedShard, Routes},
     domain::ShardId,
     store::{Reason, Store},
     telemetry::{clock, metrics::metrics},
@@ -53,58 +58,86 @@ impl Default for Options {
     }
 }
 
-/// One shard's place: its door, and whoever is behind it now.
+/// Who this node is to the others.
+#[derive(Clone, Debug)]
+pub struct Node {
+    /// Its name.
+    pub name: Arc<str>,
+    /// Counts its starts.
+    pub incarnation: u64,
+    /// For how long what is in memory is the newest.
+    pub lease: Lease,
+    /// The way to the others; `None` = there are none.
+    pub links: Option<Arc<dyn Links>>,
+}
+
+/// A shard that is served here: its door, and whoever is behind it now.
 #[derive(Debug)]
-pub(super) struct Place {
+pub(super) struct Served {
     pub(super) door: Arc<Door>,
     pub(super) actor: ArcSwap<ActorRef<Message>>,
+    pub(super) owned: OwnedShard,
+}
+
+/// What this node knows of all shards.
+#[derive(Debug)]
+pub(super) struct Ground {
+    /// One place per shard; empty where another node serves it.
+    pub(super) places: Box<[ArcSwapOption<Served>]>,
+    pub(super) routes: ArcSwap<Routes>,
+    /// Counts what parked requests wait for: new routes, shards adopted, opened again, gone.
+    pub(super) changes: watch::Sender<u64>,
+    pub(super) closed: AtomicBool,
+    /// Whether every shard that the map gives this node was adopted at least once.
+    served: Arc<AtomicUsize>,
+}
+
+impl Ground {
+    fn changed(&self) {
+        self.changes.send_modify(|changes| *changes += 1);
+    }
+
+    pub(super) fn served(&self) -> impl Iterator<Item = Arc<Served>> {
+        self.places.iter().filter_map(ArcSwapOption::load_full)
+    }
 }
 
 /// Every shard of this node.
 #[derive(Debug)]
 pub struct System {
-    places: Arc<[Place]>,
+    ground: Arc<Ground>,
     supervisor: ActorRef<Watch>,
     clockwork: Vec<JoinHandle<()>>,
     handle: Handle,
-    fenced: Arc<Notify>,
+    fenced: mpsc::Receiver<(u16, u64)>,
 }
 
 impl System {
-    /// Starts every shard under the ownership just taken.
+    /// Starts without any shard: the cluster says which this node serves.
     ///
     /// # Errors
-    /// The store's reason when a new cluster's marks cannot be written, or ractor's when an actor does not start.
-    pub async fn start(options: Options, store: Arc<dyn Store>, ownership: &Ownership) -> Result<Self, StartError> {
-        if ownership.is_new {
-            let now = agenda::bucket(clock::now());
-            let marks = (0..options.shards).map(|shard| agenda::low_mark_entry(ShardId(shard), now)).collect();
-            store.index_put(marks).await?;
-        }
-        let fenced = Arc::new(Notify::new());
-        let settings: Vec<Setting> = ownership
-            .shards
-            .iter()
-            .map(|owned| Setting {
-                door: Arc::new(Door::new(owned.shard)),
-                store: Arc::clone(&store),
-                options: options.clone(),
-                epoch: owned.epoch,
-                fence: owned.fence,
-                fenced: Arc::clone(&fenced),
-            })
-            .collect();
-        let (supervisor, _) = Actor::spawn(None, Supervisor, settings.clone()).await?;
-        let (reply, places) = oneshot::channel();
-        supervisor.send_message(Watch::Places(reply)).map_err(|error| StartError::Actor(error.to_string()))?;
-        let places = places.await.map_err(|error| StartError::Actor(error.to_string()))?;
-        metrics().cluster_owned_shards.set(i64::from(options.shards));
-        let handle = Handle::new(Arc::clone(&places), ownership);
+    /// ractor's when an actor does not start.
+    pub async fn start(options: Options, store: Arc<dyn Store>, node: Node) -> Result<Self, StartError> {
+        let places = (0..options.shards).map(|_| ArcSwapOption::empty()).collect();
+        let served = Arc::new(AtomicUsize::new(0));
+        let ground = Arc::new(Ground {
+            places,
+            routes: ArcSwap::default(),
+            changes: watch::Sender::new(0),
+            closed: AtomicBool::new(false),
+            served: Arc::clone(&served),
+        });
+        // Each shard is lost once until it is adopted again.
+        let (fenced_by, fenced) = mpsc::channel(usize::from(options.shards).max(1));
+        let start = Start { ground: Arc::clone(&ground), store: Arc::clone(&store), options, fenced: fenced_by };
+        let shards = start.options.shards;
+        let (supervisor, _) = Actor::spawn(None, Supervisor, start).await?;
+        let handle = Handle::new(Arc::clone(&ground), node);
         let clockwork = vec![
-            tokio::spawn(pulse(Arc::clone(&places))),
-            tokio::spawn(super::sweep::run(store, Arc::clone(&places), options.shards)),
+            tokio::spawn(pulse(Arc::clone(&ground))),
+            tokio::spawn(super::sweep::run(store, Arc::clone(&ground), shards)),
         ];
-        Ok(Self { places, supervisor, clockwork, handle, fenced })
+        Ok(Self { ground, supervisor, clockwork, handle, fenced })
     }
 
     /// The door for everybody else.
@@ -113,18 +146,31 @@ impl System {
         self.handle.clone()
     }
 
-    /// Waits until a row shows that a newer owner exists.
-    pub async fn fenced(&self) {
-        self.fenced.notified().await;
+    /// Who serves shards here, for the cluster to tell.
+    #[must_use]
+    pub fn host(&self) -> Arc<dyn Host> {
+        Arc::new(Hosting { ground: Arc::clone(&self.ground), supervisor: self.supervisor.clone() })
+    }
+
+    /// Waits until a row shows that a newer owner of some shard exists; which shard, and under which epoch it was this
+    /// node's.
+    pub async fn fenced(&mut self) -> (u16, u64) {
+        match self.fenced.recv().await {
+            Some(fenced) => fenced,
+            None => std::future::pending().await,
+        }
     }
 
     /// Refuses newcomers, ends event streams, waits until every save is settled and everybody told, at most `patience`;
     /// then stops. What is not settled by then is unknown to its asker, and in the store or not.
     pub async fn stop(self, patience: Duration) {
         self.handle.refuse_newcomers();
-        let drained = self.places.iter().map(|place| {
+        let drained = self.ground.served().map(|served| {
             let (reply, done) = oneshot::channel();
-            let _ = place.actor.load().send_message(Message::Drain(reply)); // a stopped shard has nothing left
+            // A stopped shard has nothing left.
+            let _ = served.actor.load().send_message(Message::Release(Box::new(move |_| {
+                let _ = reply.send(()); // whoever stops may have given up
+            })));
             done
         });
         let all = futures_util::future::join_all(drained);
@@ -138,8 +184,19 @@ impl System {
     /// Kills one shard's actor as a crash would: for tests of supervision.
     #[cfg(test)]
     pub(super) fn crash(&self, shard: ShardId) {
-        self.places[usize::from(shard.0)].actor.load().kill();
+        if let Some(served) = self.ground.places[usize::from(shard.0)].load().as_ref() {
+            served.actor.load().kill();
+        }
     }
+}
+
+/// Writes the agenda's low marks of a cluster that is about to be made: nothing older than now can be due in it.
+///
+/// # Errors
+/// The store's reason.
+pub async fn prepare(store: &Arc<dyn Store>, shards: u16) -> Result<(), Reason> {
+    let now = agenda::bucket(clock::now());
+    store.index_put((0..shards).map(|shard| agenda::low_mark_entry(ShardId(shard), now)).collect()).await
 }
 
 /// Why the actors did not start.
@@ -159,22 +216,89 @@ impl From<ractor::SpawnErr> for StartError {
     }
 }
 
-async fn pulse(places: Arc<[Place]>) {
-    let group = places.len().div_ceil(PULSE_GROUPS).max(1);
+async fn pulse(ground: Arc<Ground>) {
+    let group = ground.places.len().div_ceil(PULSE_GROUPS).max(1);
     let mut beat = tokio::time::interval(PULSE / u32::try_from(PULSE_GROUPS).unwrap_or(1));
     beat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    for places in places.chunks(group).cycle() {
+    for places in ground.places.chunks(group).cycle() {
         beat.tick().await;
         for place in places {
-            let _ = place.actor.load().send_message(Message::Pulse); // between crash and restart there is nobody
+            if let Some(served) = place.load().as_ref() {
+                let _ = served.actor.load().send_message(Message::Pulse); // between crash and restart there is nobody
+            }
         }
+    }
+}
+
+/// The cluster's orders, carried out here.
+#[derive(Debug)]
+struct Hosting {
+    ground: Arc<Ground>,
+    supervisor: ActorRef<Watch>,
+}
+
+impl Hosting {
+    fn served(&self, shard: u16) -> Option<Arc<Served>> {
+        self.ground.places.get(usize::from(shard))?.load_full()
+    }
+
+    /// Lets go of a shard; whoever waits in it is told that it is elsewhere.
+    fn drop_shard(&self, shard: u16) {
+        let Some(place) = self.ground.places.get(usize::from(shard)) else { return };
+        if let Some(served) = place.swap(None) {
+            served.door.close_for_good();
+            self.ground.served.fetch_sub(1, Ordering::Relaxed);
+            let _ = self.supervisor.send_message(Watch::Drop(served)); // a stopped system has dropped everything
+        }
+        self.ground.changed();
+    }
+}
+
+impl Host for Hosting {
+    fn adopt(&self, owned: OwnedShard) {
+        let _ = self.supervisor.send_message(Watch::Adopt(owned)); // a stopped system adopts nothing
+    }
+
+    fn release(&self, shard: u16, settled: Box<dyn FnOnce(bool) + Send>) {
+        let Some(served) = self.served(shard) else { return settled(true) };
+        served.door.close();
+        // Between a crash and the restart: what was on its way is not settled.
+        if let Err(ractor::MessagingErr::SendErr(Message::Release(settled))) =
+            served.actor.load().send_message(Message::Release(settled))
+        {
+            settled(false);
+        }
+    }
+
+    fn reopen(&self, shard: u16) {
+        if let Some(served) = self.served(shard) {
+            served.door.open();
+            let _ = served.actor.load().send_message(Message::Reopen); // one that starts again is open
+        }
+        self.ground.changed();
+    }
+
+    fn gone(&self, shard: u16) {
+        self.drop_shard(shard);
+    }
+
+    fn depose(&self, shard: u16) {
+        metrics().actor_fenced_total.inc();
+        tracing::warn!(shard, "another node owns this shard now: its actors are dropped here");
+        self.drop_shard(shard);
+    }
+
+    fn route(&self, routes: Arc<Routes>) {
+        self.ground.routes.store(routes);
+        self.ground.changed();
     }
 }
 
 /// What the supervisor is asked.
 #[derive(Debug)]
 enum Watch {
-    Places(oneshot::Sender<Arc<[Place]>>),
+    Adopt(OwnedShard),
+    Drop(Arc<Served>),
 }
 
 impl ractor::Message for Watch {}
@@ -182,28 +306,71 @@ impl ractor::Message for Watch {}
 /// Starts the shards, and again whichever crashes: what was acknowledged is in the store, the rest was not told.
 struct Supervisor;
 
+struct Start {
+    ground: Arc<Ground>,
+    store: Arc<dyn Store>,
+    options: Options,
+    fenced: mpsc::Sender<(u16, u64)>,
+}
+
 struct Watched {
-    settings: Vec<Setting>,
-    places: Arc<[Place]>,
+    start: Start,
+    settings: HashMap<u16, Setting>,
+}
+
+impl Watched {
+    fn setting(&self, owned: OwnedShard) -> Setting {
+        Setting {
+            door: Arc::new(Door::new(owned.shard)),
+            store: Arc::clone(&self.start.store),
+            options: self.start.options.clone(),
+            epoch: owned.epoch,
+            fence: owned.fence,
+            served: Arc::clone(&self.start.ground.served),
+            fenced: self.start.fenced.clone(),
+        }
+    }
 }
 
 impl Actor for Supervisor {
     type Msg = Watch;
     type State = Watched;
-    type Arguments = Vec<Setting>;
+    type Arguments = Start;
 
-    async fn pre_start(&self, myself: ActorRef<Watch>, settings: Vec<Setting>) -> Result<Watched, ActorProcessingErr> {
-        let mut places = Vec::with_capacity(settings.len());
-        for setting in &settings {
-            let (actor, _) = Actor::spawn_linked(None, ShardActor, setting.clone(), myself.get_cell()).await?;
-            places.push(Place { door: Arc::clone(&setting.door), actor: ArcSwap::from_pointee(actor) });
-        }
-        Ok(Watched { settings, places: places.into() })
+    async fn pre_start(&self, _: ActorRef<Watch>, start: Start) -> Result<Watched, ActorProcessingErr> {
+        Ok(Watched { start, settings: HashMap::new() })
     }
 
-    async fn handle(&self, _: ActorRef<Watch>, message: Watch, state: &mut Watched) -> Result<(), ActorProcessingErr> {
-        let Watch::Places(reply) = message;
-        let _ = reply.send(Arc::clone(&state.places)); // whoever starts may have given up
+    async fn handle(
+        &self,
+        myself: ActorRef<Watch>,
+        message: Watch,
+        state: &mut Watched,
+    ) -> Result<(), ActorProcessingErr> {
+        match message {
+            Watch::Adopt(owned) => {
+                let setting = state.setting(owned);
+                let (actor, _) = Actor::spawn_linked(None, ShardActor, setting.clone(), myself.get_cell()).await?;
+                let served = Served { door: Arc::clone(&setting.door), actor: ArcSwap::from_pointee(actor), owned };
+                let ground = &state.start.ground;
+                let Some(place) = ground.places.get(usize::from(owned.shard.0)) else { return Ok(()) };
+                if place.swap(Some(Arc::new(served))).is_none() {
+                    ground.served.fetch_add(1, Ordering::Relaxed);
+                }
+                state.settings.insert(owned.shard.0, setting);
+                metrics().cluster_owned_shards.set(i64::try_from(state.settings.len()).unwrap_or(i64::MAX));
+                ground.changed();
+            }
+            Watch::Drop(served) => {
+                let shard = served.owned.shard.0;
+                let is_it = |setting: &Setting| setting.epoch == served.owned.epoch;
+                if state.settings.get(&shard).is_some_and(is_it) {
+                    state.settings.remove(&shard);
+                }
+                metrics().cluster_owned_shards.set(i64::try_from(state.settings.len()).unwrap_or(i64::MAX));
+                let _ = served.actor.load().send_message(Message::Abandon); // crashed, it has nothing
+            }
+        }
         Ok(())
     }
 
@@ -216,16 +383,19 @@ impl Actor for Supervisor {
         let (SupervisionEvent::ActorFailed(who, _) | SupervisionEvent::ActorTerminated(who, ..)) = &event else {
             return Ok(());
         };
-        let crashed = |place: &Place| place.actor.load().get_id() == who.get_id();
-        let Some(at) = state.places.iter().position(crashed) else { return Ok(()) };
-        let setting = &state.settings[at];
+        let crashed = |served: &Arc<Served>| served.actor.load().get_id() == who.get_id();
+        let Some(served) = state.start.ground.served().find(crashed) else { return Ok(()) };
+        let Some(setting) = state.settings.get(&served.owned.shard.0) else { return Ok(()) };
         let reason =
             if let SupervisionEvent::ActorFailed(_, error) = &event { error.to_string() } else { "killed".into() };
         tracing::error!(shard = setting.door.shard.0, reason, "a shard actor crashed and is started again");
         metrics().shard_restarts_total.inc();
         setting.door.queue.progress_ms.store(clock::mono_ms(), Ordering::Relaxed);
         let (actor, _) = Actor::spawn_linked(None, ShardActor, setting.clone(), myself.get_cell()).await?;
-        state.places[at].actor.store(Arc::new(actor));
+        served.actor.store(Arc::new(actor));
         Ok(())
     }
 }
+
+/// Told when nothing of a shard is open any more; see [`Host::release`].
+pub(super) type Settled = Box<dyn FnOnce(bool) + Send>;

@@ -4,9 +4,9 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::sync::Notify;
 
-use super::{Answer, Ask, Effect, Failure, Handle, Key, Options, System};
+use super::{Answer, Ask, Effect, Failure, Handle, Key, Node, Options, System, Told, prepare};
 use crate::{
-    cluster::{self, Identity},
+    cluster::{self, Identity, Keeper, Lease, Machine, Rules},
     domain::{
         CartId, Currency, GuestId, Slot, UnixMillis,
         cart::{Addition, Cart, Command, Owner, Refusal, Status},
@@ -18,15 +18,44 @@ use crate::{
     telemetry::clock,
 };
 
-type Told = Result<Answer<Cart>, Failure<Refusal>>;
+type Answered = Result<Told<Answer<Cart>>, Failure<Refusal>>;
 
 const TIMEOUT: Duration = Duration::from_secs(5);
 
-async fn start(store: &(impl Store + Clone), options: Options) -> System {
+/// A node alone, and what keeps it so.
+struct Alone {
+    system: System,
+    _keeper: Keeper,
+}
+
+impl std::ops::Deref for Alone {
+    type Target = System;
+    fn deref(&self) -> &System {
+        &self.system
+    }
+}
+
+async fn start(store: &(impl Store + Clone), options: Options) -> Alone {
     let store: Arc<dyn Store> = Arc::new(store.clone());
-    let identity = Identity { name: "n1".into(), http: String::new(), admin: String::new(), release: "0".into() };
-    let ownership = cluster::take(&store, &identity, options.shards, clock::now(), clock::random).await.unwrap();
-    System::start(options, store, &ownership).await.unwrap()
+    let identity = Identity {
+        name: "n1".into(),
+        http: String::new(),
+        admin: String::new(),
+        cluster: String::new(),
+        release: "0".into(),
+    };
+    let shards = options.shards;
+    if !cluster::is_made(&store, shards).await.unwrap() {
+        prepare(&store, shards).await.unwrap();
+    }
+    let seat = cluster::join(&store, &identity, clock::now(), &clock::random).await.unwrap();
+    let lease = Lease::for_ever();
+    let node = Node { name: identity.name, incarnation: seat.incarnation(), lease: lease.clone(), links: None };
+    let system = System::start(options, Arc::clone(&store), node).await.unwrap();
+    let machine = Machine::new(Rules { shards, alone: true, connected: false }, seat);
+    let (keeper, _) = Keeper::start(machine, store, lease, system.host(), None);
+    system.handle().settled().await;
+    Alone { system, _keeper: keeper }
 }
 
 fn options() -> Options {
@@ -46,7 +75,7 @@ fn ask(command: Command, key: Option<u128>) -> Ask<Command> {
     Ask { command, by: Some(Owner::Guest(guest())), if_revision: None, key, timeout: TIMEOUT }
 }
 
-async fn create(handle: &Handle, id: CartId) -> Told {
+async fn create(handle: &Handle, id: CartId) -> Answered {
     let command = Command::Create { id, owner: Owner::Guest(guest()), currency: Currency::EUR };
     handle.ask_cart(id, ask(command, None)).await
 }
@@ -64,7 +93,7 @@ fn one(sku: &str) -> Command {
     })
 }
 
-async fn add(handle: &Handle, id: CartId, key: Option<u128>) -> Told {
+async fn add(handle: &Handle, id: CartId, key: Option<u128>) -> Answered {
     handle.ask_cart(id, ask(one("mug"), key)).await
 }
 
@@ -203,7 +232,7 @@ async fn p10_an_idle_cart_expires_by_itself_even_after_a_restart() {
     let short = Options { expire_after_ms: 1, ..options() };
     let system = start(&store, short.clone()).await;
     create(&system.handle(), cart_id(1)).await.unwrap();
-    system.stop(TIMEOUT).await;
+    system.system.stop(TIMEOUT).await;
     let system = start(&store, short).await;
     let mut watching = system.handle().watch_cart(cart_id(1), TIMEOUT).await.unwrap();
     watching.mark_changed();
@@ -246,7 +275,7 @@ async fn a_stop_finishes_what_was_begun_and_refuses_the_rest() {
     while handle.inspect_cart(cart_id(1), TIMEOUT).await.unwrap().machine.riding == 0 {
         tokio::task::yield_now().await;
     }
-    let stopping = tokio::spawn(system.stop(TIMEOUT));
+    let stopping = tokio::spawn(system.system.stop(TIMEOUT));
     while handle.is_ready() {
         tokio::task::yield_now().await;
     }

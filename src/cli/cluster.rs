@@ -15,6 +15,9 @@ use crate::{
 #[derive(Debug, Serialize, Deserialize)]
 struct Status {
     members: Vec<MemberStatus>,
+    /// Shards that the node asked takes no requests for just now, because they move.
+    #[serde(default)]
+    moving: Vec<u16>,
     #[serde(skip_serializing_if = "Option::is_none")]
     members_unknown: Option<String>,
 }
@@ -30,7 +33,7 @@ pub(super) async fn status(config: &Config, as_json: bool) -> Result<ExitCode, F
         None => {
             let store = app::open_store(config).await.map_err(Failure::failed)?;
             let members = cluster::members(&store, clock::now()).await.map_err(Failure::failed)?;
-            Status { members, members_unknown: None }
+            Status { members, moving: Vec::new(), members_unknown: None }
         }
     };
     if let Some(why) = &status.members_unknown {
@@ -42,7 +45,11 @@ pub(super) async fn status(config: &Config, as_json: bool) -> Result<ExitCode, F
     if status.members.is_empty() {
         return say("no node has ever started on this store");
     }
-    say(table(&status.members))
+    let mut told = table(&status.members);
+    if !status.moving.is_empty() {
+        told.push_str(&format!("\n{} shards of the node at {} move now", status.moving.len(), config.admin_listen));
+    }
+    say(told)
 }
 
 /// Pause between two looks at a node that leaves.

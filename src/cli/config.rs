@@ -36,7 +36,7 @@ const fn key(name: &'static str, default: &'static str, doc: &'static str) -> Ke
 }
 
 /// Every option.
-pub const KEYS: [Key; 40] = [
+pub const KEYS: [Key; 46] = [
     key("http.listen", "127.0.0.1:8080", "address of the public listener; port 0 picks a free one"),
     key("http.connections_max", "1024", "open connections of the public listener; more wait in the system's queue"),
     key("http.in_flight_max", "2048", "requests answered at once; more are refused with `overloaded`"),
@@ -55,7 +55,25 @@ pub const KEYS: [Key; 40] = [
         doc: "operators' token, sent as Bearer; without one only reads work, save on a loopback address, where all do",
         secret: true,
     },
-    key("cluster.node_name", "n1", "this node's name, the same at every start"),
+    key(
+        "cluster.node_name",
+        "n1",
+        "this node's name, the same at every start; its certificate carries it as a DNS name",
+    ),
+    key(
+        "cluster.listen",
+        "127.0.0.1:7946",
+        "address for the other nodes; opened where the store is one that several nodes share",
+    ),
+    key("cluster.advertise", "", "host:port at which the others reach cluster.listen; empty = its own address"),
+    key("cluster.tls_ca", "", "PEM file of the authorities that sign the nodes' certificates"),
+    key("cluster.tls_cert", "", "PEM file of this node's certificate"),
+    key("cluster.tls_key", "", "PEM file of that certificate's private key"),
+    key(
+        "cluster.insecure",
+        "false",
+        "whether nodes talk in plain text and whoever reaches cluster.listen may be one: never where shoppers are",
+    ),
     key(
         "store.kind",
         "embedded",
@@ -304,6 +322,12 @@ pub struct Config {
     pub admin_listen: SocketAddr,
     pub admin_token: Option<SecretString>,
     pub cluster_node_name: String,
+    pub cluster_listen: SocketAddr,
+    pub cluster_advertise: Option<String>,
+    pub cluster_tls_ca: Option<PathBuf>,
+    pub cluster_tls_cert: Option<PathBuf>,
+    pub cluster_tls_key: Option<PathBuf>,
+    pub cluster_insecure: bool,
     pub store_kind: StoreKind,
     pub store_socket: Option<PathBuf>,
     pub store_data_dir: PathBuf,
@@ -360,6 +384,12 @@ impl Config {
             admin_listen: layers.get("admin.listen", parse)?,
             admin_token: layers.get("admin.token", token)?,
             cluster_node_name: layers.get("cluster.node_name", node_name)?,
+            cluster_listen: layers.get("cluster.listen", parse)?,
+            cluster_advertise: layers.get("cluster.advertise", said)?,
+            cluster_tls_ca: layers.get("cluster.tls_ca", said)?,
+            cluster_tls_cert: layers.get("cluster.tls_cert", said)?,
+            cluster_tls_key: layers.get("cluster.tls_key", said)?,
+            cluster_insecure: layers.get("cluster.insecure", parse)?,
             store_kind,
             store_socket: layers.get("store.socket", |text| match said(text)? {
                 None if store_kind == StoreKind::Remote => Err("must be a path where store.kind is remote".to_owned()),

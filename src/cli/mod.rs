@@ -41,7 +41,14 @@ enum Command {
     #[command(
         after_help = "Examples:\n  trolley serve\n  trolley serve --set http.listen=127.0.0.1:8081 --set store.data_dir=/tmp/shop"
     )]
-    Serve,
+    Serve {
+        /// Let nodes talk in plain text, and whoever reaches their port be one: never where shoppers are
+        #[arg(long)]
+        insecure: bool,
+        /// End at once when standard input ends: whoever started this node holds its other end
+        #[arg(long, hide = true)]
+        stop_with_stdin: bool,
+    },
     /// Show or check the options
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -214,15 +221,18 @@ fn execute(cli: Cli) -> Result<ExitCode, Failure> {
         }
         _ => {}
     }
-    let layers =
-        Layers::read(cli.options.config.as_deref(), environment(), &cli.options.set).map_err(Failure::usage)?;
+    let mut set = cli.options.set.clone();
+    if matches!(cli.command, Command::Serve { insecure: true, .. }) {
+        set.push("cluster.insecure=true".to_owned());
+    }
+    let layers = Layers::read(cli.options.config.as_deref(), environment(), &set).map_err(Failure::usage)?;
     if let Command::Config(ConfigCommand::Show { origin, json }) = &cli.command {
         return show(&layers, *origin, *json);
     }
     let config = Config::new(&layers).map_err(Failure::usage)?;
     match cli.command {
         Command::Config(_) => say("every option fits"),
-        Command::Serve => serve(config),
+        Command::Serve { stop_with_stdin, .. } => serve(config, stop_with_stdin),
         Command::Catalog(CatalogCommand::Import { file }) => block_on(&config, catalog::import(&config, &file)),
         Command::Actor(ActorCommand::Inspect { id, json }) => block_on(&config, actor::inspect(&config, &id, json)),
         Command::Cluster(ClusterCommand::Drain) => block_on(&config, cluster::drain(&config)),
@@ -237,7 +247,17 @@ fn execute(cli: Cli) -> Result<ExitCode, Failure> {
     }
 }
 
-fn serve(config: Config) -> Result<ExitCode, Failure> {
+fn serve(config: Config, stop_with_stdin: bool) -> Result<ExitCode, Failure> {
+    if stop_with_stdin {
+        // A frozen process reads no end of its input.
+        let _ = rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL)); // the input is still watched
+        // Whoever started this node is gone: nobody waits for it to leave in order.
+        let watch = || {
+            let _ = std::io::copy(&mut std::io::stdin().lock(), &mut std::io::sink()); // an error is an end too
+            std::process::exit(1)
+        };
+        std::thread::Builder::new().name("stdin".to_owned()).spawn(watch).map_err(Failure::failed)?;
+    }
     let format = match config.log_format {
         LogFormat::Auto => logs::Format::Auto,
         LogFormat::Text => logs::Format::Text,

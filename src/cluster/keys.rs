@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::Error;
+use super::ownership::Error;
 use crate::{
     codec::{self, ClusterKeys},
     domain::UnixMillis,

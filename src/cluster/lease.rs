@@ -1,40 +1,29 @@
-//! A node's lease: for how long what it has in memory is certainly the newest (P8). Safety of writes never depends on it.
+//! A node's lease: until when what it has in memory is certainly the newest (P8). Safety of writes never depends on it.
 //!
-//! A node counts its lease from before a renewal was sent; whoever takes over makes renewals impossible first, and then
-//! waits for longer than any lease that was granted before.
+//! Two things can take a node's shards away, so two things must be ruled out. That its row among the members stood still
+//! for too long: ruled out for [`LEASE_MS`] from before a renewal was sent. That a peer lost its session and found its
+//! port closed: ruled out for [`AFFIRMED_MS`] from before a probe was sent that the peer has answered, or before a
+//! renewal that succeeded. Whoever takes over waits for a little longer than that (`machine`).
 
 use std::{
+    collections::BTreeMap,
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
-    time::Duration,
 };
 
-use tokio::{sync::oneshot, time::MissedTickBehavior};
+use super::machine::planted;
+use crate::telemetry::clock;
 
-use super::{
-    Error,
-    member::{self, Seat},
-};
-use crate::{
-    codec::MemberState,
-    store::{Expect, Kind, Reason, Row, Saved, Store},
-    telemetry::{clock, metrics::metrics},
-};
-
-/// How long a lease lives.
-const LEASE_MS: u64 = 3_000;
-/// How often it is renewed: two renewals may fail before it lapses.
-const RENEW_EVERY: Duration = Duration::from_secs(1);
-/// How long an attempt to renew it may take before the very same one is sent again.
-const ATTEMPT_TIMEOUT: Duration = Duration::from_millis(700);
-/// A lease that could not be renewed any more is over after so long, also where that clock runs a tenth slower.
-pub(super) const OUTLIVED_MS: u64 = LEASE_MS + LEASE_MS / 10;
+/// How long a lease lives after its renewal was sent.
+pub const LEASE_MS: u64 = 3_000;
+/// How long a peer's answer speaks for this node after the probe was sent, and a renewal in its place.
+pub const AFFIRMED_MS: u64 = 700;
+/// Unheard for so long, a peer is no longer counted on: the store is asked instead, in time.
+pub(super) const QUIET_AFTER_MS: u64 = 400;
 /// Without a lease, what is in memory is told as stale for so long, and then not at all.
-const STALE_MAX_MS: u64 = 60_000;
-/// Attempts to give a seat back; the next start waits out the lease if none succeeds.
-const LEAVE_ATTEMPTS_MAX: usize = 3;
+pub const STALE_MAX_MS: u64 = 60_000;
 
 /// Whether what is in memory may be told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,37 +36,109 @@ pub enum Freshness {
     TooOld,
 }
 
+/// What a lease rests on: pure.
+#[derive(Clone, Debug, Default)]
+pub struct Grounds {
+    renewed_ms: Option<u64>,
+    /// Peers that had a session with this node since they started, and when the last probe was sent that each has
+    /// answered.
+    heard_ms: BTreeMap<(Arc<str>, u64), u64>,
+}
+
+impl Grounds {
+    /// A renewal that was sent at this moment has succeeded.
+    pub fn renewed(&mut self, sent_ms: u64) {
+        self.renewed_ms = self.renewed_ms.max(Some(sent_ms));
+    }
+
+    /// The node's place is somebody else's.
+    pub fn lapse(&mut self) {
+        self.renewed_ms = None;
+    }
+
+    /// From now on this peer can tell that its session was lost.
+    pub fn met(&mut self, name: &Arc<str>, incarnation: u64, now_ms: u64) {
+        self.heard_ms.entry((Arc::clone(name), incarnation)).or_insert(now_ms);
+    }
+
+    /// A peer has answered, by now, the probe that was sent at this moment. One that was silent for so long that it may have
+    /// taken everything away cannot affirm that it has not: only the store can, by a renewal that succeeds.
+    pub fn heard(&mut self, name: &Arc<str>, incarnation: u64, sent_ms: u64, now_ms: u64) {
+        let renewed_ms = self.renewed_ms.unwrap_or(0);
+        let heard_ms = self.heard_ms.entry((Arc::clone(name), incarnation)).or_insert(sent_ms);
+        if now_ms < renewed_ms.max(*heard_ms) + AFFIRMED_MS || planted!(SilenceForgiven) {
+            *heard_ms = sent_ms.max(*heard_ms);
+        }
+    }
+
+    /// Peers that can take nothing away any more are forgotten.
+    pub fn retain(&mut self, is_member: impl Fn(&str, u64) -> bool) {
+        self.heard_ms.retain(|(name, incarnation), _| is_member(name, *incarnation));
+    }
+
+    /// Until when the lease lives; 0 = it does not.
+    #[must_use]
+    pub fn until_ms(&self) -> u64 {
+        let Some(renewed_ms) = self.renewed_ms else { return 0 };
+        let affirmed = |heard_ms: &u64| renewed_ms.max(*heard_ms) + AFFIRMED_MS;
+        self.heard_ms.values().map(affirmed).min().unwrap_or(u64::MAX).min(renewed_ms + LEASE_MS)
+    }
+
+    /// Whether some peer has not been heard of for a while.
+    #[must_use]
+    pub fn is_quiet(&self, now_ms: u64) -> bool {
+        self.heard_ms.values().any(|heard_ms| now_ms.saturating_sub(*heard_ms) > QUIET_AFTER_MS)
+    }
+}
+
 /// A lease, as readers see it; cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Lease {
+pub struct Lease(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
     /// Until when it lives, on the clock that also counts while the machine sleeps.
-    until_ms: Arc<AtomicU64>,
+    until_ms: AtomicU64,
+    grounds: Mutex<Grounds>,
 }
 
 impl Lease {
+    /// One that has yet to be granted.
+    #[must_use]
+    pub fn ungranted() -> Self {
+        Self::until(0)
+    }
+
     /// For a node that nobody else can replace while it lives.
     #[must_use]
     pub fn for_ever() -> Self {
-        Self { until_ms: Arc::new(AtomicU64::new(u64::MAX)) }
+        Self::until(u64::MAX)
     }
 
-    fn granted_at(sent_ms: u64) -> Self {
-        Self { until_ms: Arc::new(AtomicU64::new(sent_ms + LEASE_MS)) }
+    fn until(until_ms: u64) -> Self {
+        Self(Arc::new(Shared { until_ms: AtomicU64::new(until_ms), grounds: Mutex::default() }))
     }
 
-    fn extend(&self, sent_ms: u64) {
-        self.until_ms.fetch_max(sent_ms + LEASE_MS, Ordering::AcqRel);
+    /// Changes what the lease rests on, and what follows from it.
+    pub fn ground<T>(&self, change: impl FnOnce(&mut Grounds) -> T) -> T {
+        let mut grounds = self.0.grounds.lock().unwrap_or_else(PoisonError::into_inner);
+        let told = change(&mut grounds);
+        if self.0.until_ms.load(Ordering::Acquire) != u64::MAX {
+            self.0.until_ms.store(grounds.until_ms(), Ordering::Release);
+        }
+        told
     }
 
     /// Whether what was read from memory before this call may be told.
     #[must_use]
     pub fn freshness(&self) -> Freshness {
-        let until_ms = self.until_ms.load(Ordering::Acquire);
+        let until_ms = self.0.until_ms.load(Ordering::Acquire);
         if until_ms == u64::MAX { Freshness::Fresh } else { freshness(until_ms, clock::boot_ms()) }
     }
 }
 
-const fn freshness(until_ms: u64, now_ms: u64) -> Freshness {
+/// Whether what was in memory at this moment may be told, with a lease that lives until then.
+pub(crate) const fn freshness(until_ms: u64, now_ms: u64) -> Freshness {
     match now_ms.checked_sub(until_ms) {
         None => Freshness::Fresh,
         Some(stale_ms) if stale_ms <= STALE_MAX_MS => Freshness::Stale(stale_ms),
@@ -85,127 +146,9 @@ const fn freshness(until_ms: u64, now_ms: u64) -> Freshness {
     }
 }
 
-/// A renewal: the same row however often it is sent.
-struct Renewal {
-    row: Row,
-    first_sent_ms: u64,
-}
-
-/// How an attempt to renew ended.
-#[derive(Debug, PartialEq, Eq)]
-enum Renewed {
-    /// The lease lives from this moment on.
-    From(u64),
-    /// Nobody knows yet: the very same row again.
-    NotYet,
-    /// The row is somebody else's now.
-    Lost,
-}
-
-impl Renewal {
-    /// What an attempt sent at `sent_ms` means: pure.
-    fn ended(&self, saved: &Saved, sent_ms: u64) -> Renewed {
-        match saved {
-            Saved::Applied => Renewed::From(sent_ms),
-            // One of the earlier attempts was applied, perhaps the very first.
-            Saved::Lost(Some(head)) if head.op_id == self.row.op_id => Renewed::From(self.first_sent_ms),
-            Saved::Lost(_) => Renewed::Lost,
-            Saved::Unknown(_) | Saved::Refused(_) => Renewed::NotYet,
-        }
-    }
-}
-
-async fn attempt(store: &Arc<dyn Store>, seat: &Seat, row: &Row) -> Saved {
-    let saving = store.save(Kind::Member, seat.id, Expect::Version(seat.version), row.clone(), Vec::new());
-    let late = || Saved::Unknown(Reason::new("the store did not answer in time"));
-    tokio::time::timeout(ATTEMPT_TIMEOUT, saving).await.unwrap_or_else(|_| late())
-}
-
-/// Renews once, for as long as that takes: sends the same row until it is known how that ended.
-async fn renew(
-    store: &Arc<dyn Store>,
-    seat: &mut Seat,
-    lease: Option<&Lease>,
-    random: &impl Fn() -> u128,
-) -> Result<u64, Error> {
-    let mut beats = tokio::time::interval(RENEW_EVERY);
-    beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut member = seat.member.clone();
-    member.lease += 1;
-    let row = member::row(&member, seat.version + 1, random(), clock::now())?;
-    let renewal = Renewal { row, first_sent_ms: clock::boot_ms() };
-    loop {
-        beats.tick().await;
-        let sent_ms = clock::boot_ms();
-        let saved = attempt(store, seat, &renewal.row).await;
-        match renewal.ended(&saved, sent_ms) {
-            Renewed::From(from_ms) => {
-                metrics().cluster_lease_renewals_total.with_label_values(&["renewed"]).inc();
-                (seat.member, seat.version) = (member, seat.version + 1);
-                if let Some(lease) = lease {
-                    lease.extend(from_ms);
-                }
-                return Ok(from_ms);
-            }
-            Renewed::NotYet => metrics().cluster_lease_renewals_total.with_label_values(&["late"]).inc(),
-            Renewed::Lost => {
-                metrics().cluster_lease_renewals_total.with_label_values(&["lost"]).inc();
-                return Err(Error::Replaced);
-            }
-        }
-    }
-}
-
-/// The lease of a node that has just taken its shards.
-pub(super) async fn first(store: &Arc<dyn Store>, seat: &mut Seat, random: &impl Fn() -> u128) -> Result<Lease, Error> {
-    renew(store, seat, None, random).await.map(Lease::granted_at)
-}
-
-/// Renews the lease until the seat is somebody else's (`false`), or until told to give it back, having stopped to serve
-/// (`true`).
-pub async fn hold(
-    store: Arc<dyn Store>,
-    mut seat: Seat,
-    lease: Lease,
-    random: impl Fn() -> u128,
-    mut stopped: oneshot::Receiver<()>,
-) -> bool {
-    loop {
-        let next = async {
-            tokio::time::sleep(RENEW_EVERY).await;
-            renew(&store, &mut seat, Some(&lease), &random).await
-        };
-        tokio::select! {
-            renewed = next => {
-                if renewed.is_err() {
-                    return false;
-                }
-            }
-            _ = &mut stopped => break,
-        }
-    }
-    give_back(&store, seat, &random).await;
-    true
-}
-
-/// Says that this node serves no more: the next one need not wait for its lease.
-async fn give_back(store: &Arc<dyn Store>, mut seat: Seat, random: &impl Fn() -> u128) {
-    seat.member.state = MemberState::Leaving;
-    for _ in 0..LEAVE_ATTEMPTS_MAX {
-        let Ok(row) = member::row(&seat.member, seat.version + 1, random(), clock::now()) else { return };
-        match attempt(store, &seat, &row).await {
-            Saved::Applied => return,
-            // A renewal that was on its way when the stop came has been applied.
-            Saved::Lost(Some(head)) if head.version == seat.version + 1 => seat.version = head.version,
-            _ => return,
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::Head;
 
     #[test]
     fn p8_what_is_told_after_the_lease_is_marked_and_then_refused() {
@@ -219,37 +162,37 @@ mod tests {
         for (now_ms, expected) in table {
             assert_eq!(freshness(LEASE_MS, now_ms), expected, "at {now_ms}");
         }
-        let lease = Lease::granted_at(1_000);
-        lease.extend(500);
-        assert_eq!(lease.until_ms.load(Ordering::Acquire), 4_000, "an older renewal takes nothing away");
         assert_eq!(Lease::for_ever().freshness(), Freshness::Fresh);
+        assert_eq!(Lease::ungranted().freshness(), Freshness::TooOld);
     }
 
     #[test]
-    fn p8_a_lease_counts_from_before_the_attempt_that_may_have_been_applied() {
-        let member = codec_member();
-        let row = member::row(&member, 2, 7, crate::domain::UnixMillis(0)).unwrap();
-        let renewal = Renewal { row, first_sent_ms: 100 };
-        let head = |op_id| Saved::Lost(Some(Head { version: 2, epoch: 0, op_id }));
-        assert_eq!(renewal.ended(&Saved::Applied, 900), Renewed::From(900));
-        assert_eq!(renewal.ended(&head(7), 900), Renewed::From(100), "the first attempt may have been the one");
-        assert_eq!(renewal.ended(&head(8), 900), Renewed::Lost);
-        assert_eq!(renewal.ended(&Saved::Unknown(Reason::new("late")), 900), Renewed::NotYet);
-        assert_eq!(renewal.ended(&Saved::Refused(Reason::new("away")), 900), Renewed::NotYet);
-    }
-
-    fn codec_member() -> crate::codec::Member {
-        crate::codec::Member {
-            name: "n1".to_owned(),
-            incarnation: 1,
-            http: String::new(),
-            admin: String::new(),
-            cluster: String::new(),
-            release: String::new(),
-            schema_min: 1,
-            schema_max: 1,
-            lease: 0,
-            state: MemberState::Up,
+    fn p8_a_lease_rests_on_the_store_and_on_every_peer_that_it_has_met() {
+        let (mut grounds, a, b) = (Grounds::default(), Arc::from("a"), Arc::from("b"));
+        assert_eq!(grounds.until_ms(), 0);
+        grounds.renewed(1_000);
+        assert_eq!(grounds.until_ms(), 4_000);
+        grounds.renewed(500);
+        assert_eq!(grounds.until_ms(), 4_000, "an older renewal takes nothing away");
+        grounds.met(&a, 1, 1_200);
+        assert_eq!(grounds.until_ms(), 1_900, "this peer may lose its session at any moment");
+        grounds.heard(&a, 1, 1_850, 1_890);
+        grounds.heard(&a, 1, 2_000, 2_010);
+        grounds.heard(&b, 7, 1_500, 1_510);
+        assert_eq!(grounds.until_ms(), 2_200, "the quietest peer counts");
+        assert!(grounds.is_quiet(2_000) && !grounds.is_quiet(1_900));
+        grounds.renewed(2_100);
+        assert_eq!(grounds.until_ms(), 2_800, "the store has spoken since");
+        grounds.retain(|name, _| name == "a");
+        assert_eq!(grounds.until_ms(), 2_800);
+        grounds.heard(&a, 1, 2_700, 2_900);
+        assert_eq!(grounds.until_ms(), 2_800, "its silence was too long, and its word comes too late");
+        grounds.renewed(2_950);
+        for sent_ms in (3_500..9_000).step_by(500) {
+            grounds.heard(&a, 1, sent_ms, sent_ms + 10);
         }
+        assert_eq!(grounds.until_ms(), 5_950, "without the store no peer's word is enough");
+        grounds.lapse();
+        assert_eq!(grounds.until_ms(), 0);
     }
 }

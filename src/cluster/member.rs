@@ -1,8 +1,8 @@
-//! A node's row among the members: joining, giving back, and taking away from others.
+//! A node's row among the members, and how a node gets one.
 
 use std::sync::Arc;
 
-use super::ownership::{Error, Identity};
+use super::{Error, Identity};
 use crate::{
     codec::{self, Member, MemberState},
     domain::UnixMillis,
@@ -15,25 +15,34 @@ const ATTEMPTS_MAX: usize = 10;
 /// A node's place among the members: its row as it last saved it.
 #[derive(Clone, Debug)]
 pub struct Seat {
-    pub(super) id: u128,
     pub(super) version: u64,
     pub(super) member: Member,
+    /// Nobody under this name can answer reads: the one before had left, or had been evicted, or never was.
+    pub(super) is_free: bool,
 }
 
-/// What joining found.
-pub(super) struct Joined {
-    pub(super) seat: Seat,
-    pub(super) incarnation: u64,
-    /// A process of this name may still answer reads under a lease.
-    pub(super) may_serve: bool,
+impl Seat {
+    /// A row as it is in the store.
+    #[must_use]
+    pub const fn new(version: u64, member: Member, is_free: bool) -> Self {
+        Self { version, member, is_free }
+    }
+
+    /// Counts this node's starts.
+    #[must_use]
+    pub const fn incarnation(&self) -> u64 {
+        self.member.incarnation
+    }
 }
 
-fn id(name: &str) -> u128 {
+/// Id of a member's row.
+#[must_use]
+pub(crate) fn id(name: &str) -> u128 {
     xxhash_rust::xxh3::xxh3_128(name.as_bytes())
 }
 
 /// The row that follows `version`.
-pub(super) fn row(member: &Member, version: u64, op_id: u128, now: UnixMillis) -> Result<Row, codec::EncodeError> {
+pub(crate) fn row(member: &Member, version: u64, op_id: u128, now: UnixMillis) -> Result<Row, codec::EncodeError> {
     Ok(Row {
         version,
         epoch: 0,
@@ -46,61 +55,42 @@ pub(super) fn row(member: &Member, version: u64, op_id: u128, now: UnixMillis) -
 }
 
 /// Writes this node's row with the next incarnation: whoever had it before can renew its lease no more.
-pub(super) async fn join(
+///
+/// # Errors
+/// [`Error`] when the store does not answer, or others keep changing the row.
+pub async fn join(
     store: &Arc<dyn Store>,
     identity: &Identity,
     now: UnixMillis,
     random: &impl Fn() -> u128,
-) -> Result<Joined, Error> {
+) -> Result<Seat, Error> {
     let id = id(&identity.name);
     for _ in 0..ATTEMPTS_MAX {
         let stored = read(store, Kind::Member, id).await?;
         let old = stored.as_ref().map(|row| codec::decode_member(&row.body)).transpose()?;
-        let incarnation = old.as_ref().map_or(0, |old| old.incarnation) + 1;
-        let member = Member {
-            name: identity.name.to_string(),
-            incarnation,
-            http: identity.http.clone(),
-            admin: identity.admin.clone(),
-            cluster: String::new(),
-            release: identity.release.clone(),
-            schema_min: codec::CART_SCHEMA_V,
-            schema_max: codec::CART_SCHEMA_V,
-            lease: 0,
-            state: MemberState::Up,
-        };
+        let member = joining(identity, old.as_ref());
         let expect = stored.as_ref().map_or(Expect::Absent, |row| Expect::Version(row.version));
-        let version = expect.next();
-        let row = row(&member, version, random(), now)?;
+        let row = row(&member, expect.next(), random(), now)?;
         if settle(store, Kind::Member, id, expect, row).await? == Settled::Applied {
-            let may_serve = old.is_some_and(|old| old.state == MemberState::Up);
-            return Ok(Joined { seat: Seat { id, version, member }, incarnation, may_serve });
+            let is_free = old.is_none_or(|old| matches!(old.state, MemberState::Left | MemberState::Evicted));
+            return Ok(Seat { version: expect.next(), member, is_free });
         }
     }
     Err(Error::Contended)
 }
 
-/// Takes another node's seat away: it can renew its lease no more. Returns whether it may still answer reads under the
-/// one that it has.
-pub(super) async fn evict(
-    store: &Arc<dyn Store>,
-    name: &str,
-    now: UnixMillis,
-    random: &impl Fn() -> u128,
-) -> Result<bool, Error> {
-    let id = id(name);
-    for _ in 0..ATTEMPTS_MAX {
-        let Some(stored) = read(store, Kind::Member, id).await? else { return Ok(false) };
-        let mut member = codec::decode_member(&stored.body)?;
-        if member.state != MemberState::Up {
-            return Ok(false);
-        }
-        member.state = MemberState::Evicted;
-        let row = row(&member, stored.version + 1, random(), now)?;
-        if settle(store, Kind::Member, id, Expect::Version(stored.version), row).await? == Settled::Applied {
-            tracing::warn!(node = name, incarnation = member.incarnation, "evicted: this node takes over its shards");
-            return Ok(true);
-        }
+/// The row of a node that starts.
+pub(crate) fn joining(identity: &Identity, old: Option<&Member>) -> Member {
+    Member {
+        name: identity.name.to_string(),
+        incarnation: old.map_or(0, |old| old.incarnation) + 1,
+        http: identity.http.clone(),
+        admin: identity.admin.clone(),
+        cluster: identity.cluster.clone(),
+        release: identity.release.clone(),
+        schema_min: codec::CART_SCHEMA_V,
+        schema_max: codec::CART_SCHEMA_V,
+        lease: 0,
+        state: MemberState::Up,
     }
-    Err(Error::Contended)
 }

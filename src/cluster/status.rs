@@ -16,7 +16,7 @@ use crate::{
 pub struct MemberStatus {
     /// Its name.
     pub name: String,
-    /// up, leaving or evicted.
+    /// up, leaving, left or evicted.
     pub state: String,
     /// Counts its starts.
     pub incarnation: u64,
@@ -63,6 +63,7 @@ fn status(member: Member, map: Option<&ShardMap>, age_ms: u64) -> MemberStatus {
         MemberState::Up => "up",
         MemberState::Leaving => "leaving",
         MemberState::Evicted => "evicted",
+        MemberState::Left => "left",
     };
     MemberStatus {
         state: state.to_owned(),
@@ -83,8 +84,9 @@ fn status(member: Member, map: Option<&ShardMap>, age_ms: u64) -> MemberStatus {
 mod tests {
     use super::*;
     use crate::{
-        cluster::{Identity, take},
-        store::Memory,
+        cluster::{Identity, join},
+        codec::ShardEntry,
+        store::{Expect, Memory, Saved},
     };
 
     #[tokio::test]
@@ -92,14 +94,22 @@ mod tests {
         let store: Arc<dyn Store> = Arc::new(Memory::default());
         assert_eq!(members(&store, UnixMillis(5)).await.unwrap(), []);
         for name in ["b", "a"] {
-            let identity =
-                Identity { name: name.into(), http: "h:1".into(), admin: "a:1".into(), release: "0.1".into() };
-            take(&store, &identity, 4, UnixMillis(2), rand::random).await.unwrap();
+            let identity = Identity {
+                name: name.into(),
+                http: "h:1".into(),
+                admin: "a:1".into(),
+                cluster: String::new(),
+                release: "0.1".into(),
+            };
+            join(&store, &identity, UnixMillis(2), &rand::random).await.unwrap();
         }
+        let entry = |node: &str, epoch| ShardEntry { node: node.to_owned(), incarnation: 1, epoch, fence: 1 };
+        let map = ShardMap { version: 1, shards: vec![entry("a", 1), entry("a", 2)] };
+        let row = crate::cluster::ownership::map_row(&map, Expect::Absent, 1, UnixMillis(2)).unwrap();
+        assert_eq!(store.save(Kind::Map, MAP_ROW, Expect::Absent, row, Vec::new()).await, Saved::Applied);
         let told = members(&store, UnixMillis(5)).await.unwrap();
         let short = |member: &MemberStatus| (member.name.clone(), member.state.clone(), member.shards, member.epochs);
-        let expected =
-            [("a".to_owned(), "up".to_owned(), 4, Some((2, 2))), ("b".to_owned(), "evicted".to_owned(), 0, None)];
+        let expected = [("a".to_owned(), "up".to_owned(), 2, Some((1, 2))), ("b".to_owned(), "up".to_owned(), 0, None)];
         assert_eq!(told.iter().map(short).collect::<Vec<_>>(), expected);
         assert_eq!((told[0].age_ms, told[0].http.as_str()), (3, "h:1"));
     }

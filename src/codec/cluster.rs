@@ -50,6 +50,8 @@ pub enum MemberState {
     Leaving,
     /// Others took over what it had.
     Evicted,
+    /// It serves no more, and said so.
+    Left,
 }
 
 /// Who owns which shard.

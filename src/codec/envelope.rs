@@ -51,6 +51,10 @@ pub enum RecordKind {
     CatalogHead = 5,
     /// Some products.
     CatalogChunk = 6,
+    /// What a node asks another; never stored.
+    Request = 7,
+    /// What it is told; never stored.
+    Reply = 8,
 }
 
 /// Why bytes are no record that this release can read.

@@ -9,6 +9,7 @@ mod catalog;
 mod cluster;
 pub mod envelope;
 pub mod record;
+pub mod wire;
 #[cfg(test)]
 pub(crate) mod tests;
 

@@ -32,6 +32,9 @@ use crate::{
 const TIMEOUT: Duration = Duration::from_secs(5);
 /// How long the store may take for what is told in part without it.
 const STORE_TIMEOUT: Duration = Duration::from_secs(2);
+/// How far a node's wall clock may be from the others': timers and receipts are counted in minutes, saves of one row
+/// by two nodes one after the other must not seem to run backwards for longer than anybody notices.
+const CLOCK_OFFSET_MS_MAX: u64 = 2_000;
 
 /// What the operators' listener needs.
 #[derive(Clone)]
@@ -139,6 +142,7 @@ async fn ready(State(admin): State<Admin>, request: Request) -> Response {
     let health = admin.store.health();
     let owned = admin.handle.cluster_status().shards.len();
     let leaves = *admin.drain.borrow();
+    let offset_ms = admin.handle.clock_offset_ms();
     let checks = vec![
         Check { name: "actors", ok: admin.handle.is_ready(), detail: format!("{owned} shards owned") },
         Check {
@@ -153,6 +157,14 @@ async fn ready(State(admin): State<Admin>, request: Request) -> Response {
             detail: health
                 .writes_refused
                 .map_or_else(|| "takes writes".to_owned(), |why| format!("refuses writes: {why}")),
+        },
+        Check {
+            name: "clock",
+            ok: offset_ms.is_none_or(|ms| ms.unsigned_abs() <= CLOCK_OFFSET_MS_MAX),
+            detail: offset_ms.map_or_else(
+                || "there is no other node to compare it with".to_owned(),
+                |ms| format!("the other nodes' clocks are {ms} ms ahead of this one's"),
+            ),
         },
         // Nothing that this release saves or reads would be right.
         Check {

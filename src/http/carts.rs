@@ -9,14 +9,14 @@ use axum::{
 };
 
 use super::{
-    App, cart_json,
+    App, Owner as AnsweredBy, cart_json,
     change::{self, Addressed, Caller, Change, Content as _, Has, Json, OptionalJson},
     dto::{AddItem, CartView, CreateCart, PatchCart, SetQuantity},
     openapi::{ChangeProblems, CreateProblems, ReadProblems},
     problem::{Code, Problem},
 };
 use crate::{
-    actors::{Answer, Ask},
+    actors::{Answer, Ask, Told},
     domain::{
         CartId, Currency, GuestId, Id, Slot,
         cart::{
@@ -76,9 +76,12 @@ pub(super) async fn get(State(app): State<App>, to: Addressed, has: Has) -> Resu
     if has.revision(cart.revision) {
         let mut response = StatusCode::NOT_MODIFIED.into_response();
         tag(response.headers_mut(), cart.revision);
+        told_by(&mut response, &cart);
         return Ok(response);
     }
-    Ok(represent(StatusCode::OK, &cart, None))
+    let mut response = represent(StatusCode::OK, &cart, None);
+    told_by(&mut response, &cart);
+    Ok(response)
 }
 
 /// Sets note and e-mail.
@@ -113,6 +116,7 @@ pub(super) async fn close(State(app): State<App>, change: Change<()>) -> Result<
     let answer = asked(&app, &change, Command::Close).await?;
     let mut response = StatusCode::NO_CONTENT.into_response();
     tag(response.headers_mut(), answer.state.revision);
+    told_by(&mut response, &answer);
     mark_replay(response.headers_mut(), &answer);
     Ok(response)
 }
@@ -182,7 +186,7 @@ pub(super) async fn restore(State(app): State<App>, change: Change<()>) -> Resul
     ask(&app, &change, Command::Restore(line)).await
 }
 
-async fn asked<T>(app: &App, change: &Change<T>, command: Command) -> Result<Answer<Cart>, Problem> {
+async fn asked<T>(app: &App, change: &Change<T>, command: Command) -> Result<Told<Answer<Cart>>, Problem> {
     Ok(app.handle.ask_cart(change.to.cart, change.ask(command, app.options.request_timeout)).await?)
 }
 
@@ -191,13 +195,21 @@ async fn ask<T>(app: &App, change: &Change<T>, command: Command) -> Result<Respo
 }
 
 /// The cart, if it is the caller's: somebody else's looks like none.
-pub(super) async fn owned(app: &App, to: &Addressed) -> Result<Arc<Cart>, Problem> {
+pub(super) async fn owned(app: &App, to: &Addressed) -> Result<Told<Arc<Cart>>, Problem> {
     let cart = app.handle.cart(to.cart, app.options.request_timeout).await?;
     if cart.owner == to.caller.owner() { Ok(cart) } else { Err(cart::Refusal::NotFound.into()) }
 }
 
-fn answered(status: StatusCode, answer: &Answer<Cart>, guest_token: Option<&str>) -> Response {
+/// Lets the edge say who answered, where another node did.
+fn told_by<T>(response: &mut Response, told: &Told<T>) {
+    if let Some((owner, freshness)) = &told.by {
+        response.extensions_mut().insert(AnsweredBy { node: Arc::clone(owner), freshness: *freshness });
+    }
+}
+
+fn answered(status: StatusCode, answer: &Told<Answer<Cart>>, guest_token: Option<&str>) -> Response {
     let mut response = represent(status, &answer.state, guest_token);
+    told_by(&mut response, answer);
     mark_replay(response.headers_mut(), answer);
     response
 }

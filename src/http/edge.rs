@@ -17,7 +17,7 @@ use futures_util::FutureExt;
 use tokio::sync::Semaphore;
 
 use super::{
-    App,
+    App, Owner,
     problem::{self, Code, Problem},
 };
 use crate::{
@@ -87,16 +87,20 @@ pub(super) async fn around(State(edge): State<Edge>, request: Request, next: Nex
     } else {
         answer(&edge, request, next, route.as_ref(), &request_id).await
     };
-    // After the handler: what it read was the newest if the lease lives still.
+    let by = response.extensions_mut().remove::<Owner>();
+    // After the handler: what it read was the newest if the lease lives still, or lived where it was read.
     if method == Method::GET && response.status().as_u16() < 400 && route.as_ref().is_some_and(tells_of_the_shop) {
-        response = marked(response, edge.app.lease.freshness());
+        let freshness = by.as_ref().map_or_else(|| edge.app.lease.freshness(), |by| by.freshness);
+        response = marked(response, freshness);
     }
     let code = problem::finish(&mut response, &request_id);
     let headers = response.headers_mut();
     if let Ok(value) = HeaderValue::try_from(&request_id) {
         headers.insert(HeaderName::from_static("request-id"), value);
     }
-    headers.insert(HeaderName::from_static("trolley-owner"), edge.app.node.clone());
+    // A node's name is letters, digits, dots and dashes: always a header value.
+    let owner = by.and_then(|by| HeaderValue::try_from(&*by.node).ok());
+    headers.insert(HeaderName::from_static("trolley-owner"), owner.unwrap_or_else(|| edge.app.node.clone()));
     if let Some(traceparent) = &traceparent {
         headers.insert(HeaderName::from_static("traceparent"), traceparent.clone());
     }

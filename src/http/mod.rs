@@ -19,7 +19,11 @@ use axum::Router;
 use tokio::sync::{Semaphore, watch};
 
 pub use self::{edge::Cors, openapi::document, problem::Code, token::GuestTokens};
-use crate::{actors::Handle, catalog::Catalog, cluster::Lease};
+use crate::{
+    actors::Handle,
+    catalog::Catalog,
+    cluster::{Freshness, Lease},
+};
 
 /// Largest request body: a cart's largest command is far smaller.
 pub const BODY_BYTES_MAX: usize = 64 * 1024;
@@ -37,6 +41,13 @@ pub struct Options {
     pub cors: Cors,
     /// Whether every request is logged.
     pub log_requests: bool,
+}
+
+/// Who answered, where it was another node: told by handlers, read by the edge.
+#[derive(Clone, Debug)]
+struct Owner {
+    node: Arc<str>,
+    freshness: Freshness,
 }
 
 /// What handlers need.

@@ -250,6 +250,9 @@ impl From<Failure<Refusal>> for Problem {
                 Self::new(Code::RateLimited, "too many keyed commands on one cart within ten minutes")
                     .after(retry_after)
             }
+            Failure::Moving(effect) => {
+                Self::new(Code::ShardMoving, unsure("the cart's node could not be reached", effect)).outcome(effect)
+            }
             Failure::NotOwner => Self::new(Code::ShardMoving, "another node owns the cart now; ask again"),
             Failure::Overloaded { retry_after } => {
                 Self::new(Code::Overloaded, "too much is waiting; ask again later").after(retry_after)

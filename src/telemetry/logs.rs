@@ -7,9 +7,10 @@ use std::{
 
 use tracing_subscriber::{EnvFilter, Registry, fmt, layer::SubscriberExt, reload, util::SubscriberInitExt};
 
-/// Crates that say too much at `info`, or print payloads at `debug`.
+/// Crates that say too much at `info`, or print payloads at `debug`. ractor_cluster warns of every session that ends:
+/// the transport tells that itself.
 const QUIET: [&str; 6] =
-    ["ractor=warn", "ractor_cluster=warn", "fjall=warn", "lsm_tree=warn", "hyper=warn", "scylla=warn"];
+    ["ractor=warn", "ractor_cluster=error", "fjall=warn", "lsm_tree=warn", "hyper=warn", "scylla=warn"];
 
 struct Level {
     handle: reload::Handle<EnvFilter, Registry>,
@@ -85,7 +86,7 @@ fn filter(level: &str) -> Result<EnvFilter, String> {
 }
 
 #[expect(clippy::disallowed_methods, reason = "NO_COLOR is a convention between all programs, not one of our options")]
-fn colour() -> bool {
+pub(crate) fn colour() -> bool {
     std::env::var("NO_COLOR").map_or(true, |value| value.is_empty())
 }
 
@@ -96,7 +97,7 @@ mod tests {
     #[test]
     fn no_level_makes_sessions_between_nodes_print_what_they_carry() {
         for level in ["debug", "trace", "trolley=debug,info"] {
-            assert!(filter(level).unwrap().to_string().contains("ractor_cluster=warn"), "{level}");
+            assert!(filter(level).unwrap().to_string().contains("ractor_cluster=error"), "{level}");
         }
     }
 }

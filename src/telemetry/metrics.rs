@@ -128,6 +128,22 @@ metrics! {
     cluster_lease_renewals_total: IntCounterVec = |n, h| IntCounterVec::new(Opts::new(n, h), &["outcome"]);
     /// Reads answered without a lease, by answer: marked as stale, or refused as too old.
     http_stale_reads_total: IntCounterVec = |n, h| IntCounterVec::new(Opts::new(n, h), &["answer"]);
+    /// Shards adopted, each under a new epoch.
+    cluster_epoch_changes_total: IntCounter = counter;
+    /// Nodes that this one evicted, by what showed that they are gone: lease (it stood still), session (it was lost and
+    /// connections are refused).
+    cluster_evictions_total: IntCounterVec = |n, h| IntCounterVec::new(Opts::new(n, h), &["how"]);
+    /// Seconds from when a shard took no more requests here until its new owner was named.
+    cluster_handover_seconds: Histogram = latency;
+    /// Seconds that requests waited for a shard to be served again, somewhere.
+    cluster_parked_seconds: Histogram = latency;
+    /// Requests that wait for a shard now.
+    cluster_parked: IntGauge = gauge;
+    /// Requests forwarded to other nodes, by how that ended: answered, unsent, unknown.
+    cluster_forwards_total: IntCounterVec = |n, h| IntCounterVec::new(Opts::new(n, h), &["outcome"]);
+    /// Forwarded requests that were routed anew, by why: moved (the node asked does not own the shard), unsent, lost (a
+    /// read, or a command with a key, whose answer was lost).
+    cluster_retries_total: IntCounterVec = |n, h| IntCounterVec::new(Opts::new(n, h), &["why"]);
     /// Version of the shard map that this node follows.
     cluster_map_version: IntGauge = gauge;
     /// Sessions with other nodes that are up.

@@ -196,6 +196,17 @@ impl<E: Entity, T: Token> Durable<E, T> {
         matches!(&self.phase, Phase::Saving { flight, .. } if flight.unsettled)
     }
 
+    /// Whether a load or a save is out, or somebody waits for one: before that is over, a shard is not still.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        match self.phase {
+            Phase::Loading(_) | Phase::Saving { .. } => true,
+            // Whoever waits for a rest to end waits as well elsewhere.
+            Phase::Resting { .. } => false,
+            Phase::Cold | Phase::Ready(_) => !self.waiting.is_empty(),
+        }
+    }
+
     /// Whether there is nothing to remember: not loaded, nobody waiting.
     #[must_use]
     pub fn is_cold(&self) -> bool {

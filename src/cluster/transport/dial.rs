@@ -2,7 +2,7 @@
 
 use std::{io, sync::Arc, time::Duration};
 
-use tokio::net::{TcpStream, lookup_host};
+use tokio::net::{TcpSocket, TcpStream, lookup_host};
 
 use super::{
     Peer, Refusal,
@@ -73,7 +73,7 @@ async fn dial(shared: &Shared, peer: &Peer) -> Result<Arc<Session>, String> {
 }
 
 async fn prove(shared: &Shared, peer: &Peer) -> io::Result<Proven> {
-    let mut stream = TcpStream::connect(&peer.address).await?;
+    let mut stream = connect(shared, &peer.address).await?;
     let hand = Hand::take(&stream)?;
     let (incarnation, halves) = match &shared.tls {
         Some(tls) => {
@@ -87,6 +87,22 @@ async fn prove(shared: &Shared, peer: &Peer) -> io::Result<Proven> {
         }
     };
     Ok(Proven { peer: (peer.name.clone(), incarnation), hand, halves })
+}
+
+/// Connects from this node's own address, where the other's is of the same kind.
+async fn connect(shared: &Shared, address: &str) -> io::Result<TcpStream> {
+    let mut last = io::Error::new(io::ErrorKind::AddrNotAvailable, "the name has no address");
+    for to in lookup_host(address).await? {
+        let socket = if to.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+        if let Some(from) = shared.from.filter(|from| from.is_ipv4() == to.is_ipv4()) {
+            socket.bind((from, 0).into())?;
+        }
+        match socket.connect(to).await {
+            Ok(stream) => return Ok(stream),
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
 }
 
 fn check(peer: &Peer, hello: Result<(String, u64), Refusal>) -> io::Result<u64> {

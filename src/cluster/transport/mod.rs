@@ -29,16 +29,19 @@ use std::{
 };
 
 use bytes::Bytes;
+use futures_util::future::BoxFuture;
 use ractor::{Actor, ActorRef};
 use ractor_cluster::{NodeServer, NodeServerMessage, node::NodeConnectionMode};
 use tokio::{
     net::TcpListener,
-    sync::mpsc,
+    sync::{mpsc, oneshot},
     task::{AbortHandle, JoinHandle},
 };
 
 use self::{actors::LaneMessage, frame::Tag, shared::Shared};
 pub use self::{reply::Reply, tls::Tls};
+use super::links::Links;
+pub use super::machine::Peer;
 use crate::telemetry::{clock, metrics::metrics};
 
 /// Largest frame that is read: a batch, or one large envelope, with what is around it.
@@ -109,10 +112,12 @@ pub enum Lane {
     Requests = 0,
     /// Commands between actors.
     Commands = 1,
+    /// What event streams wait for.
+    Watches = 2,
 }
 
 impl Lane {
-    const ALL: [Self; 2] = [Self::Requests, Self::Commands];
+    const ALL: [Self; 3] = [Self::Requests, Self::Commands, Self::Watches];
 
     /// As metrics and groups have it.
     #[must_use]
@@ -120,6 +125,7 @@ impl Lane {
         match self {
             Self::Requests => "requests",
             Self::Commands => "commands",
+            Self::Watches => "watches",
         }
     }
 }
@@ -130,6 +136,29 @@ pub trait Serve: Send + Sync + 'static {
     fn serve(&self, from: &Arc<str>, lane: Lane, body: Bytes, deadline: Duration, reply: Reply);
     /// A peer says that there is this version of the shard map.
     fn told(&self, from: &Arc<str>, map_version: u64);
+    /// A session begins, and nothing has been said in it: from now on the peer may come to tell that it is lost.
+    fn opening(&self, _name: &Arc<str>, _incarnation: u64) {}
+    /// A peer wants to know whether this node is there, for the first time in a session. It is answered once this is
+    /// granted, and may count on the answer then. `false` = not yet, ask again.
+    fn met(&self, _name: &Arc<str>, _incarnation: u64, granted: Granted) -> bool {
+        granted.now();
+        true
+    }
+    /// The session with a peer that was met has ended.
+    fn lost(&self, _name: &Arc<str>, _incarnation: u64, _how: Loss) {}
+    /// A peer has answered the probe that was sent at this moment, on the clock that leases are counted on.
+    fn heard(&self, _name: &Arc<str>, _incarnation: u64, _sent_ms: u64) {}
+}
+
+/// Lets a peer be told that this node is there.
+#[derive(Debug)]
+pub struct Granted(Arc<session::Session>);
+
+impl Granted {
+    /// From now on.
+    pub fn now(self) {
+        self.0.grant();
+    }
 }
 
 /// Why there is no answer.
@@ -158,17 +187,6 @@ pub enum NotSent {
     /// The body is larger than 512 KiB.
     #[error("too large")]
     TooLarge,
-}
-
-/// A node to hold a session with.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Peer {
-    /// Its name.
-    pub name: Arc<str>,
-    /// Counts its starts: sessions with earlier ones are let go.
-    pub incarnation: u64,
-    /// `host:port` of its cluster listener.
-    pub address: String,
 }
 
 /// What happens to peers.
@@ -340,7 +358,9 @@ impl Peers {
         let (server, server_ended) =
             Actor::spawn(None, node_server, ()).await.map_err(|error| failed(error.to_string()))?;
         let head = frame::head(&me, incarnation);
-        let shared = Arc::new(Shared::new((me, incarnation, head), tls, server.clone(), serve));
+        // Where one address is listened on, that is the node's: others and firewalls may know it by it.
+        let from = listener.local_addr().ok().map(|address| address.ip()).filter(|ip| !ip.is_unspecified());
+        let shared = Arc::new(Shared::new((me, incarnation, head), (tls, from), server.clone(), serve));
         let subscription = Box::new(actors::Watch(Arc::downgrade(&shared)));
         server
             .send_message(NodeServerMessage::SubscribeToEvents { id: "trolley".to_owned(), subscription })
@@ -391,26 +411,29 @@ impl Peers {
         body: impl AsRef<[u8]>,
         timeout: Duration,
     ) -> Result<Bytes, AskError> {
-        let timeout_ms = u32::try_from(timeout.as_millis()).unwrap_or(u32::MAX);
-        let asked = {
-            let sessions = self.0.shared.sessions.load();
-            match sessions.get(node).filter(|session| session.is_up()) {
-                Some(session) => {
-                    let (outbound, credits) = session.lane(lane);
-                    outbound.ask(credits, body.as_ref(), clock::mono_ms(), timeout_ms)
-                }
-                None => Err(NotSent::NoSession),
-            }
-        };
-        match asked {
+        match self.asked(node, lane, body.as_ref(), timeout) {
             Ok(answer) => answer.await.unwrap_or(Err(AskError::Lost)),
-            Err(why) => {
-                if why == NotSent::NoCredit {
-                    metrics().cluster_credits_refused_total.with_label_values(&[lane.name()]).inc();
-                }
-                Err(AskError::NotSent(why))
-            }
+            Err(why) => Err(AskError::NotSent(why)),
         }
+    }
+
+    /// Puts the ask on its way; the answer comes by the receiver.
+    fn asked(
+        &self,
+        node: &str,
+        lane: Lane,
+        body: &[u8],
+        timeout: Duration,
+    ) -> Result<oneshot::Receiver<Result<Bytes, AskError>>, NotSent> {
+        let timeout_ms = u32::try_from(timeout.as_millis()).unwrap_or(u32::MAX);
+        let sessions = self.0.shared.sessions.load();
+        let session = sessions.get(node).filter(|session| session.is_up()).ok_or(NotSent::NoSession)?;
+        let (outbound, credits) = session.lane(lane);
+        let asked = outbound.ask(credits, body, clock::mono_ms(), timeout_ms);
+        if matches!(asked, Err(NotSent::NoCredit)) {
+            metrics().cluster_credits_refused_total.with_label_values(&[lane.name()]).inc();
+        }
+        asked
     }
 
     /// Tells every peer, at once, that there is this version of the shard map. A hint: it may be lost.
@@ -497,5 +520,52 @@ impl Peers {
             let _ = ended.await; // it has ended, however
             IS_RUNNING.store(false, Ordering::Release);
         }
+    }
+}
+
+impl Links for Peers {
+    fn ask(
+        &self,
+        node: &str,
+        lane: Lane,
+        body: Vec<u8>,
+        timeout: Duration,
+    ) -> BoxFuture<'static, Result<Bytes, AskError>> {
+        let asking = self.asked(node, lane, &body, timeout);
+        Box::pin(async move {
+            match asking {
+                Ok(answer) => answer.await.unwrap_or(Err(AskError::Lost)),
+                Err(why) => Err(AskError::NotSent(why)),
+            }
+        })
+    }
+
+    fn follow(&self, peers: Vec<Peer>) {
+        Self::follow(self, peers);
+    }
+
+    fn tell_map(&self, map_version: u64) {
+        Self::tell_map(self, map_version);
+    }
+
+    fn is_refused(&self, address: &str) -> BoxFuture<'static, bool> {
+        let address = address.to_owned();
+        Box::pin(async move { dial::is_refused(&address).await })
+    }
+
+    fn is_up(&self, node: &str) -> bool {
+        self.0.shared.session(node).is_some_and(|session| session.is_up())
+    }
+
+    fn up(&self) -> Vec<Arc<str>> {
+        let sessions = self.0.shared.sessions.load();
+        let mut up: Vec<_> =
+            sessions.iter().filter(|(_, session)| session.is_up()).map(|(name, _)| Arc::clone(name)).collect();
+        up.sort();
+        up
+    }
+
+    fn clock_offset_ms(&self) -> Option<i64> {
+        Self::clock_offset_ms(self)
     }
 }

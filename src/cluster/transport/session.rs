@@ -84,6 +84,12 @@ struct Class {
     asked: AtomicUsize,
 }
 
+impl std::fmt::Debug for Session {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Session({})", self.connection.label)
+    }
+}
+
 /// A session with a peer.
 pub(super) struct Session {
     pub(super) connection: Arc<Connection>,
@@ -92,6 +98,10 @@ pub(super) struct Session {
     control: Outbound,
     heard_ms: AtomicU64,
     is_up: AtomicBool,
+    /// The peer has asked whether this node is there.
+    is_met: AtomicBool,
+    /// It may be told.
+    is_granted: AtomicBool,
     offset_ms: AtomicI64,
     round_trip_ms: AtomicU64,
     /// The peer said that it ends the session.
@@ -114,12 +124,14 @@ impl Session {
         };
         let now_ms = clock::mono_ms();
         Some(Self {
-            classes: [class(Lane::Requests)?, class(Lane::Commands)?],
+            classes: [class(Lane::Requests)?, class(Lane::Commands)?, class(Lane::Watches)?],
             control: outbound(Role::Control)?,
             connection,
             since_ms: now_ms,
             heard_ms: AtomicU64::new(now_ms),
             is_up: AtomicBool::new(false),
+            is_met: AtomicBool::new(false),
+            is_granted: AtomicBool::new(false),
             offset_ms: AtomicI64::new(0),
             round_trip_ms: AtomicU64::new(0),
             said_goodbye: AtomicBool::new(false),
@@ -162,6 +174,26 @@ impl Session {
         self.is_up.load(Ordering::Acquire)
     }
 
+    pub(super) fn is_met(&self) -> bool {
+        self.is_met.load(Ordering::Acquire)
+    }
+
+    pub(super) fn is_first_met(&self) -> bool {
+        !self.is_met.swap(true, Ordering::AcqRel)
+    }
+
+    pub(super) fn is_not_met(&self) {
+        self.is_met.store(false, Ordering::Release);
+    }
+
+    pub(super) fn is_granted(&self) -> bool {
+        self.is_granted.load(Ordering::Acquire)
+    }
+
+    pub(super) fn grant(&self) {
+        self.is_granted.store(true, Ordering::Release);
+    }
+
     pub(super) fn has_ended(&self) -> bool {
         *self.ended.borrow()
     }
@@ -194,7 +226,7 @@ impl Session {
 
     /// The peer answered a probe.
     pub(super) fn echoed(&self, sent_ms: u64, peer_wall_ms: u64) {
-        let round_trip_ms = clock::mono_ms().saturating_sub(sent_ms);
+        let round_trip_ms = clock::boot_ms().saturating_sub(sent_ms);
         let signed = |ms: u64| i64::try_from(ms).unwrap_or(i64::MAX);
         let then = signed(peer_wall_ms).saturating_add(signed(round_trip_ms / 2));
         self.offset_ms.store(then.saturating_sub(signed(clock::now().0)), Ordering::Relaxed);
@@ -269,7 +301,8 @@ async fn watch_over(shared: Arc<Shared>, session: Arc<Session>) {
         }
         // Until it is up, the peer may not have had the session yet when it was probed.
         if !session.is_up() || now_ms.saturating_sub(probed_ms) >= PROBE_EVERY_MS {
-            session.say(Tag::Probe, now_ms, &[]);
+            // On the clock that leases are counted on: the answer speaks for this node as of then.
+            session.say(Tag::Probe, clock::boot_ms(), &[]);
             probed_ms = now_ms;
         }
         for (lane, shown) in Lane::ALL.into_iter().zip(&mut shown) {

@@ -2,6 +2,7 @@
 
 use std::{
     collections::HashMap,
+    net::IpAddr,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -17,7 +18,7 @@ use ractor_cluster::NodeServerMessage;
 use tokio::sync::{mpsc, oneshot};
 
 use super::{
-    AskError, Lane, Loss, NotSent, Peer, PeerEvent, Refusal, Reply, Serve, Tls,
+    AskError, Granted, Lane, Loss, NotSent, Peer, PeerEvent, Refusal, Reply, Serve, Tls,
     actors::{Role, full_name},
     frame::{Batch, Envelope, Malformed, Tag},
     session::{self, Connection, Session},
@@ -42,6 +43,8 @@ pub(super) struct Shared {
     /// What every batch of this node begins with.
     pub(super) head: Vec<u8>,
     pub(super) tls: Option<Tls>,
+    /// Where this node dials from; `None` = wherever the way leads from.
+    pub(super) from: Option<IpAddr>,
     pub(super) server: ActorRef<NodeServerMessage>,
     pub(super) serve: Arc<dyn Serve>,
     connections: Mutex<HashMap<String, Arc<Connection>>>,
@@ -56,7 +59,7 @@ pub(super) struct Shared {
 impl Shared {
     pub(super) fn new(
         (me, incarnation, head): (Arc<str>, u64, Vec<u8>),
-        tls: Option<Tls>,
+        (tls, from): (Option<Tls>, Option<IpAddr>),
         server: ActorRef<NodeServerMessage>,
         serve: Arc<dyn Serve>,
     ) -> Self {
@@ -66,6 +69,7 @@ impl Shared {
             incarnation,
             head,
             tls,
+            from,
             server,
             serve,
             connections: Mutex::default(),
@@ -160,6 +164,7 @@ impl Shared {
             sessions.insert(connection.name.clone(), session.clone());
             sessions
         });
+        self.serve.opening(&connection.name, connection.incarnation);
         session::run(self, &session);
         let _ = waiter.send(session); // it was given up just now, and cut with that
     }
@@ -189,6 +194,9 @@ impl Shared {
         });
         metrics().cluster_session_losses_total.with_label_values(&[how.name()]).inc();
         tracing::info!(peer = &*name, incarnation = session.connection.incarnation, how = how.name(), "session ended");
+        if session.is_met() {
+            self.serve.lost(&name, session.connection.incarnation, how);
+        }
         if session.is_up() {
             metrics().cluster_sessions.dec();
             tell(listeners, &PeerEvent::Lost { name, incarnation: session.connection.incarnation, how });
@@ -284,9 +292,19 @@ impl Shared {
 
     fn word(&self, session: &Arc<Session>, envelope: &Envelope) {
         match envelope.tag {
-            Tag::Probe => session.say(Tag::Echo, envelope.id, &clock::now().0.to_be_bytes()),
+            Tag::Probe => {
+                if session.is_granted() {
+                    session.say(Tag::Echo, envelope.id, &clock::now().0.to_be_bytes());
+                } else if session.is_first_met() {
+                    let (name, incarnation) = (&session.connection.name, session.connection.incarnation);
+                    if !self.serve.met(name, incarnation, Granted(Arc::clone(session))) {
+                        session.is_not_met();
+                    }
+                }
+            }
             Tag::Echo => {
                 if let Ok(wall_ms) = <[u8; 8]>::try_from(&*envelope.body) {
+                    self.serve.heard(&session.connection.name, session.connection.incarnation, envelope.id);
                     session.echoed(envelope.id, u64::from_be_bytes(wall_ms));
                     if !session.is_up() {
                         self.up(session);

@@ -1,6 +1,7 @@
 //! Round trips, golden bytes, a second reader, damage.
 
 pub(crate) mod samples;
+mod wire;
 
 use std::fmt::Debug;
 

@@ -4,10 +4,11 @@ use std::time::{Duration, Instant};
 
 use loadtest::{client::Connection, client::request, shop::Cart};
 
-use super::{ledger::Shoppers, rounds, turn};
+use super::{rounds, turn};
 use crate::support::{
     Server, TempDir,
     cql::{Cluster, Keyspace},
+    ledger::Shoppers,
     wait::until,
 };
 

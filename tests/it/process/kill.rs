@@ -2,10 +2,11 @@
 
 use std::process::Command;
 
-use super::{ledger::Shoppers, turn};
+use super::turn;
 use crate::support::{
     Server, TempDir,
     cql::{Cluster, Keyspace},
+    ledger::Shoppers,
 };
 
 const KILLS: usize = 20;

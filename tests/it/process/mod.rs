@@ -3,14 +3,13 @@
 mod database;
 mod fsync;
 mod kill;
-mod ledger;
 mod proxy;
 mod two;
 
 use tokio::sync::{Mutex, MutexGuard};
 
 /// A test with a database in trouble has the machine to itself: several at once on two cores would measure each other.
-async fn turn() -> MutexGuard<'static, ()> {
+pub(crate) async fn turn() -> MutexGuard<'static, ()> {
     static TURN: Mutex<()> = Mutex::const_new(());
     TURN.lock().await
 }
@@ -20,6 +19,6 @@ async fn turn() -> MutexGuard<'static, ()> {
     clippy::disallowed_methods,
     reason = "how long to test is the developer's choice, not an option of the product"
 )]
-fn rounds() -> usize {
+pub(crate) fn rounds() -> usize {
     std::env::var("TROLLEY_ROUNDS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(1)
 }

@@ -8,10 +8,11 @@ use scylla_proxy::{
     ResponseRule, RunningProxy, ShardAwareness,
 };
 
-use super::{ledger::Shoppers, rounds, turn};
+use super::{rounds, turn};
 use crate::support::{
     Server, TempDir,
     cql::{Cluster, Keyspace},
+    ledger::Shoppers,
 };
 
 const SHOPPERS: usize = 12;

@@ -296,6 +296,7 @@ async fn a_node_serves_carts_from_a_store_of_another_process() {
         let socket = format!("store.socket={}", socket(&served.dir).display());
         let adjust = |command: &mut std::process::Command| {
             command.args(["--set", "store.kind=remote", "--set", &socket]);
+            command.args(["--set", "cluster.insecure=true", "--set", "cluster.listen=127.0.0.1:0"]);
         };
         tokio::task::block_in_place(|| Server::start_with(&served.dir.0, adjust))
     };

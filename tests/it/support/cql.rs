@@ -137,6 +137,12 @@ impl Keyspace {
 
     /// Makes a command of ours use it.
     pub(crate) fn configure(&self, command: &mut Command) {
+        self.configure_store(command);
+        command.args(["--set", "cluster.insecure=true", "--set", "cluster.listen=127.0.0.1:0"]);
+    }
+
+    /// The same without what says who the node is to others.
+    pub(crate) fn configure_store(&self, command: &mut Command) {
         command
             .args(["--set", "store.kind=scylla", "--set", &format!("store.keyspace={}", self.name)])
             .args(["--set", &format!("store.contact_points={}", self.contact_points)])

@@ -1,9 +1,6 @@
 //! Waiting for what cannot be awaited, such as a file made by another process.
 
-use std::{
-    future::Future,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 /// How long anything that must happen may take before a test gives up: far beyond what a loaded machine needs.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
@@ -14,7 +11,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(2);
 ///
 /// # Panics
 /// After [`PATIENCE`].
-pub(crate) async fn until<T, F: Future<Output = Option<T>>>(what: &str, mut look: impl FnMut() -> F) -> T {
+pub(crate) async fn until<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
     let began = Instant::now();
     let mut looks = tokio::time::interval(LOOK_EVERY);
     loop {

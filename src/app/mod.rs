@@ -1,22 +1,24 @@
 //! The composition root: store, cluster, actors, catalogue, listeners, in this order; stopped in reverse.
 
+mod node;
+
 use std::{fs, io, net::SocketAddr, sync::Arc, time::Instant};
 
 use axum::http::HeaderValue;
 use tokio::{
     net::TcpListener,
-    signal::unix::{SignalKind, signal},
-    sync::{oneshot, watch},
+    signal::unix::{Signal, SignalKind, signal},
+    sync::watch,
 };
 
+use self::node::Addresses;
 use crate::{
     actors::{self, System},
     catalog::{self, Catalog},
     cli::config::{Config, StoreKind},
-    cluster::{self, Identity},
+    cluster::{self, Input},
     http::{self, App, Cors, GuestTokens, Parts, admin::Admin, serve::Limits},
     store::{Cql, Embedded, Memory, Reason, Remote, Store, cql, embedded, remote},
-    telemetry::clock,
 };
 
 /// Connections of the operators' listener: probes, a scraper, a few people.
@@ -58,11 +60,19 @@ pub enum Error {
     /// The cluster's keys.
     #[error(transparent)]
     Keys(#[from] http::token::NoKey),
-    /// Another process owns the shards now.
+    /// This node's place was taken away: it was silent for too long, or another process has its name.
     #[error(
-        "another process took over this one's carts, and it has stopped: this release runs one process on a keyspace; see that no second one is started"
+        "the others took over this node's shards, because it was silent for too long or another process has its name; start it again, and see that each node has a cluster.node_name of its own"
     )]
-    Fenced,
+    Replaced,
+    /// The way to the other nodes.
+    #[error(transparent)]
+    Transport(#[from] cluster::transport::Error),
+    /// Nodes would talk in plain text without anybody having said so.
+    #[error(
+        "several nodes can share this store, so they prove who they are: set cluster.tls_ca, cluster.tls_cert and cluster.tls_key, or for a trial start with --insecure"
+    )]
+    NoCertificate,
     /// Signals cannot be awaited.
     #[error("signals cannot be awaited: {0}")]
     Signals(io::Error),
@@ -140,21 +150,29 @@ pub async fn serve(config: Config) -> Result<(), Error> {
         (address(&public, config.http_listen), address(&operators, config.admin_listen));
 
     let store = open_store(&config).await?;
-    let identity = Identity {
-        name: config.cluster_node_name.as_str().into(),
-        http: http_address.to_string(),
-        admin: admin_address.to_string(),
-        release: env!("CARGO_PKG_VERSION").to_owned(),
-    };
-    let now = clock::now();
-    let ownership = cluster::take(&store, &identity, config.actors_shards, now, clock::random).await?;
-    let keys = cluster::shared_keys(&store, now, clock::random).await?;
-    let system = System::start(actor_options(&config), Arc::clone(&store), &ownership).await?;
+    // Where nobody else can be, nobody is listened for.
+    let shared = !store.is_exclusive();
+    let nodes = if shared { Some(listen("cluster.listen", config.cluster_listen).await?) } else { None };
+    let advertised = nodes.as_ref().map(|nodes| {
+        config.cluster_advertise.clone().unwrap_or_else(|| address(nodes, config.cluster_listen).to_string())
+    });
+    let addresses = Addresses { http: http_address, admin: admin_address, cluster: advertised };
+    let mut joined = node::join(&config, &store, &addresses).await?;
+    let mut way = None;
+    if let Some(nodes) = nodes {
+        let (linked, open) = joined.linked(nodes, &config).await?;
+        (joined, way) = (linked, Some(open));
+    }
+    let (keys, this) = (joined.keys.clone(), joined.node.clone());
+    let mut system = System::start(actor_options(&config), Arc::clone(&store), this.clone()).await?;
+    let mut part = joined.take_part(&system, Arc::clone(&store));
+    if let Some(way) = &way {
+        way.open(&system, &part.keeper);
+    }
     import_configured(&config, &store).await?;
     let catalog = Catalog::open(Arc::clone(&store)).await?;
     let following = tokio::spawn(catalog.clone().follow());
-    let (give_back, given_back) = oneshot::channel();
-    let mut holding = tokio::spawn(hold_lease(Arc::clone(&store), &ownership, given_back));
+    system.handle().settled().await;
 
     let (stop, stopping) = watch::channel(false);
     let app = App::new(Parts {
@@ -170,7 +188,7 @@ pub async fn serve(config: Config) -> Result<(), Error> {
             cors: Cors::parse(&config.http_cors_origins),
             log_requests: config.log_requests,
         },
-        lease: ownership.lease.clone(),
+        lease: this.lease.clone(),
         stopping: stopping.clone(),
     });
     let limits = |name, connections_max| Limits {
@@ -198,32 +216,35 @@ pub async fn serve(config: Config) -> Result<(), Error> {
     tracing::info!(
         http = %http_address,
         admin = %admin_address,
-        node = %ownership.node,
-        incarnation = ownership.incarnation,
-        shards = ownership.shards.len(),
+        node = %this.name,
+        incarnation = this.incarnation,
+        shards = system.handle().cluster_status().shards.len(),
         products = catalog.snapshot().len(),
         ready_ms = began.elapsed().as_millis() as u64,
         "ready"
     );
-    let is_fenced = tokio::select! {
-        _ = terminate.recv() => { tracing::info!("SIGTERM: finishing what was begun"); false }
-        _ = interrupt.recv() => { tracing::info!("SIGINT: finishing what was begun"); false }
-        _ = draining.wait_for(|draining| *draining) => {
-            tracing::info!("an operator drains this node: finishing what was begun");
-            false
+    let is_replaced = loop {
+        tokio::select! {
+            _ = terminate.recv() => { tracing::info!("SIGTERM: finishing what was begun"); break false }
+            _ = interrupt.recv() => { tracing::info!("SIGINT: finishing what was begun"); break false }
+            _ = draining.wait_for(|draining| *draining) => {
+                tracing::info!("an operator drains this node: finishing what was begun");
+                break false
+            }
+            () = part.replaced() => break true,
+            (shard, epoch) = system.fenced() => {
+                // Alone, nobody could have taken it but another process under this one's name.
+                if store.is_exclusive() { break true }
+                part.keeper.tell(Input::Fenced(shard, epoch));
+            }
         }
-        _ = &mut holding => {
-            tracing::error!("fenced: another node took over; stopping");
-            true
-        }
-        () = system.fenced() => { tracing::error!("fenced: another node took over; stopping"); true }
     };
     drain.send_replace(true);
-    if !is_fenced && !config.shutdown_endpoint_lag.is_zero() {
-        tracing::info!(lag_ms = config.shutdown_endpoint_lag.as_millis() as u64, "unready; serving on for a while");
+    if !is_replaced {
+        wait_for_endpoints(&config, &mut terminate, &mut interrupt).await;
         // Whoever is told to stop twice is in a hurry.
         tokio::select! {
-            () = tokio::time::sleep(config.shutdown_endpoint_lag) => {}
+            () = part.hand_over() => {}
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
         }
@@ -233,29 +254,26 @@ pub async fn serve(config: Config) -> Result<(), Error> {
     let _ = public.await;
     system.stop(config.shutdown_patience).await;
     following.abort();
-    if !holding.is_finished() {
-        let _ = give_back.send(()); // lost in this very moment, there is nothing to give back
-        let _ = holding.await;
+    part.leave().await;
+    if let Some(way) = way {
+        way.peers.stop().await;
     }
     let _ = end.send(true);
     let _ = operators.await;
     tracing::info!("stopped");
-    if is_fenced { Err(Error::Fenced) } else { Ok(()) }
+    if is_replaced { Err(Error::Replaced) } else { Ok(()) }
 }
 
-/// Ends when the lease is lost, or given back.
-fn hold_lease(
-    store: Arc<dyn Store>,
-    ownership: &cluster::Ownership,
-    given_back: oneshot::Receiver<()>,
-) -> impl Future<Output = ()> + use<> {
-    let (seat, lease) = (ownership.seat.clone(), ownership.lease.clone());
-    async move {
-        if store.is_exclusive() {
-            let _ = given_back.await; // nobody can take over, nobody waits
-        } else {
-            cluster::hold(store, seat, lease, clock::random, given_back).await;
-        }
+/// Serves on, unready, until nobody sends requests any more.
+async fn wait_for_endpoints(config: &Config, terminate: &mut Signal, interrupt: &mut Signal) {
+    if config.shutdown_endpoint_lag.is_zero() {
+        return;
+    }
+    tracing::info!(lag_ms = config.shutdown_endpoint_lag.as_millis() as u64, "unready; serving on for a while");
+    tokio::select! {
+        () = tokio::time::sleep(config.shutdown_endpoint_lag) => {}
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
     }
 }
 

@@ -23,16 +23,16 @@ const PASS_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// What was asked and told, of one cart or of all.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Ledger {
+pub(crate) struct Ledger {
     /// Unkeyed adds go to one product.
-    pub(super) unkeyed_asked: u64,
-    pub(super) unkeyed_acknowledged: u64,
+    pub(crate) unkeyed_asked: u64,
+    pub(crate) unkeyed_acknowledged: u64,
     /// Keyed adds to another, each repeated until it is acknowledged.
-    pub(super) keyed_done: u64,
+    pub(crate) keyed_done: u64,
 }
 
 /// Several shoppers, each on a connection of its own.
-pub(super) struct Shoppers {
+pub(crate) struct Shoppers {
     at: watch::Sender<Option<String>>,
     shared: Arc<Shared>,
     tasks: Vec<JoinHandle<Vec<(Cart, Ledger)>>>,
@@ -46,7 +46,7 @@ struct Shared {
 
 impl Shoppers {
     /// Sends them to this address.
-    pub(super) fn start(count: usize, http: &str) -> Self {
+    pub(crate) fn start(count: usize, http: &str) -> Self {
         let at = watch::Sender::new(Some(http.to_owned()));
         let shared = Arc::<Shared>::default();
         let tasks = (0..count)
@@ -59,12 +59,12 @@ impl Shoppers {
     }
 
     /// From now on they go there; `None` = nowhere for a while.
-    pub(super) fn go_to(&self, http: Option<&str>) {
+    pub(crate) fn go_to(&self, http: Option<&str>) {
         self.at.send_replace(http.map(str::to_owned));
     }
 
     /// Waits until so many more adds are acknowledged: not a time but an amount of work, however fast the machine is.
-    pub(super) async fn pass(&self, acknowledgements: u64) {
+    pub(crate) async fn pass(&self, acknowledgements: u64) {
         let goal = self.shared.acknowledged.load(Ordering::Relaxed) + acknowledgements;
         let passing = async {
             let mut looks = tokio::time::interval(Duration::from_millis(2));
@@ -77,7 +77,7 @@ impl Shoppers {
     }
 
     /// Ends the load and holds the ledger against what is found at this address.
-    pub(super) async fn finish(self, http: &str) -> Ledger {
+    pub(crate) async fn finish(self, http: &str) -> Ledger {
         self.shared.ending.store(true, Ordering::Relaxed);
         self.at.send_replace(Some(http.to_owned()));
         let mut totals = Ledger::default();
@@ -180,6 +180,7 @@ impl Shopper {
                 return true;
             }
             Some(503) => pause().await,
+
             Some(other) => panic!("an add was answered {other}"),
             None => self.connection = None,
         }

@@ -1,0 +1,209 @@
+//! Finds an actor's owner and asks it, here or on another node: the two-hop bound, what is asked again and what is not,
+//! and where requests wait while a shard is nobody's.
+
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::{Duration, Instant},
+};
+
+use super::{
+    ask::{Answer, Ask, Effect, Failure, Told},
+    handle::{CartFailure, Handle},
+    journey::{self, Entrance, Journey, Nature, Way},
+    remote::{self, Reached},
+    residents::Ticket,
+    shard::Message,
+    system::Served,
+};
+use crate::{
+    actors::cart::CartEntity,
+    cluster::{AskError, NotSent},
+    codec::wire,
+    domain::{
+        CartId,
+        cart::{Cart, Command, Refusal},
+    },
+    telemetry::metrics::metrics,
+};
+
+/// Most requests that wait for a shard at once on one node: two seconds' worth of a node's usual load.
+pub(super) const PARKED_MAX: usize = 8 * 1024;
+/// A request that waits looks again after so long, whether anything was told or not: sessions come without a word.
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
+
+type Next = journey::Next<Cart, Refusal>;
+
+/// What is wanted of a cart.
+#[derive(Clone, Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "nearly every one is the large one, and a box would cost an allocation each"
+)]
+pub(super) enum Wanted {
+    Read,
+    Ask(Ask<Command>),
+}
+
+impl Wanted {
+    pub(super) const fn nature(&self) -> Nature {
+        match self {
+            Self::Read => Nature::READ,
+            Self::Ask(ask) => Nature { is_read: false, is_repeatable: ask.key.is_some() },
+        }
+    }
+
+    fn question(&self) -> wire::Question {
+        match self {
+            Self::Read => wire::Question::Read,
+            Self::Ask(ask) => wire::Question::Ask {
+                command: ask.command.clone(),
+                by: ask.by,
+                if_revision: ask.if_revision,
+                key: ask.key.map(|key| (key.key, key.request)),
+            },
+        }
+    }
+}
+
+impl Handle {
+    /// Asks whoever owns the cart.
+    pub(super) async fn routed(
+        &self,
+        id: CartId,
+        wanted: Wanted,
+        timeout: Duration,
+    ) -> Result<Told<Answer<Cart>>, CartFailure> {
+        self.routed_on(id, wanted, timeout, 0, 0).await
+    }
+
+    /// The same for a request that was forwarded so often, by a map of this version.
+    pub(super) async fn routed_on(
+        &self,
+        id: CartId,
+        wanted: Wanted,
+        timeout: Duration,
+        hops: u8,
+        map_version: u64,
+    ) -> Result<Told<Answer<Cart>>, CartFailure> {
+        let deadline = Instant::now() + timeout;
+        let left = || deadline.saturating_duration_since(Instant::now());
+        let mut journey = Journey::new(hops);
+        let mut changes = self.ground().changes.subscribe();
+        let mut parked: Option<Parked> = None;
+        let mut newer_than = map_version;
+        loop {
+            changes.mark_unchanged();
+            let served = self.served(id.slot());
+            let entrance = served.as_ref().map_or(Entrance::Absent, |served| served.door.entrance());
+            let routes = self.ground().routes.load();
+            let way = journey::way(entrance, self.node().links.is_some(), &routes, id.slot(), newer_than);
+            drop(routes); // held over no wait
+            let next = match (way, served) {
+                (Way::Here, Some(served)) => self.here(&served, id, &wanted, left()).await,
+                (Way::There(_), _) if journey.is_at_its_end() => {
+                    // Told to the one who asked, who knows a newer map by now or will.
+                    Next::Answer(Err(Failure::NotOwner))
+                }
+                (Way::There(node), _) => self.there(&node, id, &wanted, left(), &mut journey).await,
+                (Way::Wait | Way::Here, _) => Next::Again(newer_than),
+                (Way::Nowhere, _) => Next::Answer(Err(Failure::NotOwner)),
+            };
+            match next {
+                Next::Answer(Ok(told)) => return Ok(told),
+                Next::Answer(Err(failure)) => return Err(journey.failed(failure)),
+                Next::Again(version) => newer_than = newer_than.max(version),
+            }
+            if self.ground().closed.load(Ordering::Relaxed) {
+                return Err(journey.failed(Failure::Draining));
+            }
+            let left = left();
+            if left.is_zero() {
+                return Err(journey.failed(Failure::Moving(Effect::None)));
+            }
+            if parked.is_none() {
+                let Ok(place) = self.parking().try_acquire() else {
+                    metrics().actor_overloads_total.with_label_values(&["parking"]).inc();
+                    return Err(journey.failed(Failure::Overloaded { retry_after: Duration::from_secs(1) }));
+                };
+                parked = Some(Parked::new(place));
+            }
+            let _ = tokio::time::timeout(left.min(LOOK_AGAIN), changes.changed()).await; // either way it looks again
+        }
+    }
+
+    async fn here(&self, served: &Served, id: CartId, wanted: &Wanted, timeout: Duration) -> Next {
+        let outcome = match wanted {
+            Wanted::Read => {
+                let read = |since_ms, ticket| Message::Read { id: id.0.0, timeout, since_ms, ticket };
+                match self.exchange(served, timeout, read).await {
+                    // The shard crashed and is up again: a read has no effect, so it may be asked twice.
+                    Err(Failure::Internal(Effect::Unknown)) => self.exchange(served, timeout, read).await,
+                    other => other,
+                }
+            }
+            Wanted::Ask(ask) => {
+                let ask = Box::new(Ask { timeout, ..ask.clone() });
+                let message = |since_ms, ticket: Ticket<CartEntity>| Message::Ask { id: id.0.0, ask, since_ms, ticket };
+                self.exchange(served, timeout, message).await
+            }
+        };
+        Journey::after_here(outcome)
+    }
+
+    async fn there(
+        &self,
+        node: &Arc<str>,
+        id: CartId,
+        wanted: &Wanted,
+        timeout: Duration,
+        journey: &mut Journey,
+    ) -> Next {
+        let Some(links) = &self.node().links else { return Next::Again(0) };
+        let Some((to, hops)) = journey.leg(node, links.is_up(node), || links.up()) else { return Next::Again(0) };
+        let map_version = self.ground().routes.load().map_version;
+        let request = wire::Request { hops, map_version, cart: id, question: wanted.question() };
+        let reached = remote::ask(&**links, &to, request, timeout).await;
+        count(&reached, wanted.nature());
+        journey.after_there(reached, to, wanted.nature())
+    }
+}
+
+/// Counts what came of asking another node.
+fn count(reached: &Reached, nature: Nature) {
+    let forwards = &metrics().cluster_forwards_total;
+    let again = |why| metrics().cluster_retries_total.with_label_values(&[why]).inc();
+    match reached {
+        Reached::Moved(_) | Reached::Failed(Failure::Draining) => again("moved"),
+        Reached::Answer(..) | Reached::Failed(_) => forwards.with_label_values(&["answered"]).inc(),
+        Reached::Not(AskError::NotSent(NotSent::NoCredit | NotSent::TooLarge)) => {
+            forwards.with_label_values(&["unsent"]).inc()
+        }
+        Reached::Not(AskError::NotSent(NotSent::NoSession)) => again("unsent"),
+        Reached::Not(AskError::Lost | AskError::TimedOut) => {
+            forwards.with_label_values(&["unknown"]).inc();
+            if nature.is_repeatable {
+                again("lost");
+            }
+        }
+    }
+}
+
+/// A request that waits for a shard.
+struct Parked<'a> {
+    since: Instant,
+    _place: tokio::sync::SemaphorePermit<'a>,
+}
+
+impl<'a> Parked<'a> {
+    fn new(place: tokio::sync::SemaphorePermit<'a>) -> Self {
+        metrics().cluster_parked.inc();
+        Self { since: Instant::now(), _place: place }
+    }
+}
+
+impl Drop for Parked<'_> {
+    fn drop(&mut self) {
+        metrics().cluster_parked.dec();
+        metrics().cluster_parked_seconds.observe(self.since.elapsed().as_secs_f64());
+    }
+}

@@ -1,0 +1,107 @@
+//! What nodes ask each other comes out as it went in, and nothing else does.
+
+use proptest::prelude::*;
+
+use crate::{
+    codec::wire::{Failed, Question, Reply, Request, decode_reply, decode_request, encode_reply, encode_request},
+    domain::{
+        CartId, Currency, GuestId, Id,
+        cart::{Addition, Command, LINES_MAX, LineId, Owner, Refusal, SetQuantity, Status},
+    },
+};
+
+fn owner() -> Owner {
+    Owner::Guest(GuestId(Id(7)))
+}
+
+fn commands() -> Vec<Command> {
+    let line = LineId(3);
+    vec![
+        Command::Create { id: CartId(Id(9)), owner: owner(), currency: Currency::EUR },
+        Command::Add(Addition {
+            sku: "mug".into(),
+            title: "Mug".into(),
+            unit_price: 1_250,
+            currency: Currency::EUR,
+            quantity: 2,
+            quantity_max: 99,
+            options: [("size".into(), "M".into())].into(),
+            metadata: [("gift".into(), "true".into())].into(),
+        }),
+        Command::SetQuantity(SetQuantity { line, quantity: 0 }),
+        Command::Remove(line),
+        Command::Clear,
+        Command::Save(line),
+        Command::Restore(line),
+        Command::Patch { note: Some(Some("ring twice".into())), email: Some(None) },
+        Command::Close,
+        Command::Expire,
+    ]
+}
+
+fn requests() -> Vec<Request> {
+    let asks = commands().into_iter().map(|command| Question::Ask {
+        command,
+        by: Some(owner()),
+        if_revision: Some(4),
+        key: Some((1, u128::MAX)),
+    });
+    let others = [Question::Read, Question::Watch { seen: 5 }];
+    let of = |question| Request { hops: 1, map_version: 12, cart: CartId(Id(u128::MAX)), question };
+    others.into_iter().chain(asks).map(of).collect()
+}
+
+fn replies() -> Vec<Reply> {
+    let refusals = [
+        Refusal::NotFound,
+        Refusal::NotOpen(Status::Expired),
+        Refusal::LineNotFound(LineId(3)),
+        Refusal::TooManyLines { max: LINES_MAX },
+        Refusal::QuantityOutOfRange { requested: 70_000, max: 9 },
+        Refusal::CurrencyMismatch { cart: Currency::EUR, product: Currency::EUR },
+        Refusal::RevisionMismatch { present: 8 },
+        Refusal::TotalTooLarge,
+    ];
+    let failures = [
+        Failed::KeyReused,
+        Failed::TooManyKeys(5),
+        Failed::Overloaded(1_000),
+        Failed::StoreUnavailable(true),
+        Failed::TimedOut(false),
+        Failed::Quarantined(30_000),
+        Failed::Draining,
+        Failed::Internal(true),
+    ];
+    let cart = Reply::Cart {
+        record: vec![1, 2, 3],
+        outcome: 0,
+        replayed: true,
+        stale_ms: Some(9),
+        owner: Some("n2".to_owned()),
+    };
+    let failed = refusals.into_iter().map(Failed::Refused).chain(failures).map(Reply::Failed);
+    [cart, Reply::Unchanged, Reply::NotOwner { map_version: 3 }].into_iter().chain(failed).collect()
+}
+
+#[test]
+fn every_question_and_every_reply_comes_out_as_it_went_in() {
+    for request in requests() {
+        assert_eq!(decode_request(&encode_request(request.clone()).unwrap()), Ok(request));
+    }
+    for reply in replies() {
+        assert_eq!(decode_reply(&encode_reply(reply.clone()).unwrap()), Ok(reply));
+    }
+}
+
+proptest! {
+    #[test]
+    fn what_no_node_sent_is_refused(at in 0..400_usize, bit in 0..8_u32, cut in 0..400_usize) {
+        for request in requests() {
+            let mut bytes = encode_request(request).unwrap();
+            prop_assert!(decode_request(&bytes[..cut.min(bytes.len() - 1)]).is_err());
+            let at = at % bytes.len();
+            bytes[at] ^= 1 << bit;
+            prop_assert!(decode_request(&bytes).is_err() && decode_reply(&bytes).is_err());
+        }
+    }
+}
