@@ -3,6 +3,7 @@
 mod actor;
 mod catalog;
 pub mod config;
+mod demo;
 mod doctor;
 mod client;
 mod cluster;
@@ -49,6 +50,9 @@ enum Command {
         #[arg(long, hide = true)]
         stop_with_stdin: bool,
     },
+    /// Run several nodes on this machine, to be killed, frozen and loaded
+    #[command(after_help = demo::AFTER_HELP)]
+    Demo(demo::Args),
     /// Show or check the options
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -233,6 +237,7 @@ fn execute(cli: Cli) -> Result<ExitCode, Failure> {
     match cli.command {
         Command::Config(_) => say("every option fits"),
         Command::Serve { stop_with_stdin, .. } => serve(config, stop_with_stdin),
+        Command::Demo(args) => block_on(&config, demo::run(&config, &cli.options, &args)),
         Command::Catalog(CatalogCommand::Import { file }) => block_on(&config, catalog::import(&config, &file)),
         Command::Actor(ActorCommand::Inspect { id, json }) => block_on(&config, actor::inspect(&config, &id, json)),
         Command::Cluster(ClusterCommand::Drain) => block_on(&config, cluster::drain(&config)),

@@ -4,6 +4,7 @@
 
 mod cli;
 mod cluster;
+mod demo;
 mod http;
 mod process;
 mod store;
