@@ -8,8 +8,8 @@ use std::process::ExitCode;
 
 const HELP: &str = "cargo xtask COMMAND
   test [STAGE …]             every check and test, or these: fmt clippy doc deny tests schemathesis
-  sim [--seed N] [--seeds N] [--first N]
-                             replay one seed with its trace, or run many
+  sim [--cluster] [--seed N] [--seeds N] [--first N]
+                             replay one seed with its trace, or run many; of single actors or of whole clusters
   bench [--full]             rates and latencies as ratios in one run; --full adds 1,000,000 stored carts
   bench --database           the same against a database and its bare driver";
 
@@ -40,12 +40,19 @@ fn main() -> ExitCode {
 /// The simulation's tests read what to do from the environment.
 fn sim(options: &[String]) -> Result<(), String> {
     let mut command = run::cargo(&["test", "--quiet", "--lib"]);
-    let mut test = "actors::sim::ten_thousand_seeds_hold_p1_p2_p3_p9_p10";
+    let is_cluster = options.first().is_some_and(|option| option == "--cluster");
+    let (many, one) = if is_cluster {
+        ("actors::sim::cluster::two_thousand_clusters_hold_p1_p2_p3_p8_p9_p10", "actors::sim::cluster::replay")
+    } else {
+        ("actors::sim::ten_thousand_seeds_hold_p1_p2_p3_p9_p10", "actors::sim::replay")
+    };
+    let options = if is_cluster { &options[1..] } else { options };
+    let mut test = many;
     for pair in options.chunks(2) {
         let [name, value] = pair else { return Err(HELP.to_owned()) };
         let variable = match name.as_str() {
             "--seed" => {
-                test = "actors::sim::replay";
+                test = one;
                 "TROLLEY_SIM_SEED"
             }
             "--seeds" => "TROLLEY_SIM_SEEDS",

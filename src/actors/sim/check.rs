@@ -39,18 +39,27 @@ struct Attempt {
 }
 
 /// Everything asked and everything told.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Ledger {
     ops: BTreeMap<u32, Op>,
     open: BTreeMap<u64, Attempt>,
     acknowledged: BTreeMap<u128, BTreeSet<u32>>,
     token_next: u64,
+    /// What an answer that is not the newest breaks: the owner's history, or a lease.
+    pub(super) staleness_breaks: &'static str,
     /// How much of each row's history was checked.
     checked: BTreeMap<u128, usize>,
 }
 
 /// Attempts of one operation: a client gives up some time.
 const ATTEMPTS_MAX: u32 = 6;
+
+impl Default for Ledger {
+    fn default() -> Self {
+        let (ops, open, acknowledged, checked) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+        Self { ops, open, acknowledged, token_next: 0, staleness_breaks: "P2", checked }
+    }
+}
 
 impl Ledger {
     pub(super) fn wish(&mut self, op: u32, id: u128, wish: Wish, keyed: bool) {
@@ -128,7 +137,13 @@ impl Ledger {
                     self.acknowledge(op, answer.outcome, committed)?;
                 } else if by_owner && !attempt.before.iter().all(|op| told.ops.contains(op)) {
                     let before = &attempt.before;
-                    return Err(Broken("P2", format!("the owner told {told:?} after {before:?} were acknowledged")));
+                    return Err(Broken(
+                        self.staleness_breaks,
+                        format!("{told:?} was told as the newest after {before:?} were told"),
+                    ));
+                } else if by_owner {
+                    // Whoever reads next must not see less.
+                    self.acknowledged.entry(attempt.id).or_default().extend(&told.ops);
                 }
             }
             Err(Failure::Refused(No::Odd(seen))) => {
@@ -143,13 +158,15 @@ impl Ledger {
             }
             Err(Failure::Refused(No::Absent)) => {
                 if attempt.op.is_none() && by_owner && !attempt.before.is_empty() {
-                    return Err(Broken("P2", format!("the owner told that {attempt:?} is not there")));
+                    let what = format!("{attempt:?} was told as the newest that it is not there");
+                    return Err(Broken(self.staleness_breaks, what));
                 }
                 self.had_no_effect(attempt.op, true);
             }
             Err(
                 Failure::StoreUnavailable(Effect::Unknown)
                 | Failure::TimedOut(Effect::Unknown)
+                | Failure::Moving(Effect::Unknown)
                 | Failure::Internal(Effect::Unknown),
             ) => {}
             Err(_) => self.had_no_effect(attempt.op, false),

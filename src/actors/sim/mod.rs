@@ -8,6 +8,7 @@
 //! Replay one seed with its whole trace: `cargo xtask sim --seed N`.
 
 mod check;
+mod cluster;
 mod deliver;
 pub(in crate::actors) mod entity;
 mod planted;

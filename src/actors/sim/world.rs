@@ -36,7 +36,7 @@ const QUIET_ROUNDS: usize = 400;
 #[derive(Debug)]
 pub(super) struct Violation {
     pub(super) promise: &'static str,
-    what: String,
+    pub(super) what: String,
     pub(super) trace: String,
 }
 
