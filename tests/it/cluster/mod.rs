@@ -1,5 +1,10 @@
 //! Nodes and what goes between them.
 
+mod faults;
 mod hostile;
 mod node;
+mod partition;
+mod rollout;
+mod shop;
+mod stream;
 mod transport;
