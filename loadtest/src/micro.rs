@@ -43,6 +43,8 @@ pub struct How {
     pub rate: Option<f64>,
     /// What `same` reads.
     pub path: String,
+    /// Only carts that this node owns; `None` = whoever owns them.
+    pub owner: Option<String>,
 }
 
 /// Runs it. One JSON object for scripts.
@@ -50,7 +52,7 @@ pub struct How {
 /// # Errors
 /// When carts cannot be made or a connection breaks.
 pub fn measure(micro: Micro, how: &How) -> io::Result<Value> {
-    let make = |carts, lines| make(&how.address, carts, lines);
+    let make = |carts, lines| make(&how.address, carts, lines, how.owner.as_deref());
     let requests = match micro {
         Micro::Get => make(how.carts, 3)?.iter().map(|cart| cart.request("GET", "", None, None)).collect(),
         Micro::Add => make(how.carts, 0)?.iter().map(|cart| cart.add(SKUS[0], 1, None)).collect(),
@@ -68,19 +70,25 @@ pub fn measure(micro: Micro, how: &How) -> io::Result<Value> {
 }
 
 /// Makes carts over a few connections at once.
-fn make(address: &str, carts: usize, lines: usize) -> io::Result<Vec<Cart>> {
+fn make(address: &str, carts: usize, lines: usize, owner: Option<&str>) -> io::Result<Vec<Cart>> {
     const MAKERS: usize = 64;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let makers: Vec<_> = (0..MAKERS)
             .map(|n| {
-                let address = address.to_owned();
+                let (address, owner) = (address.to_owned(), owner.map(str::to_owned));
                 let share = carts / MAKERS + usize::from(n < carts % MAKERS);
                 tokio::spawn(async move {
                     let mut connection = Connection::open(&address).await?;
                     let mut made = Vec::with_capacity(share);
                     for _ in 0..share {
-                        let cart = Cart::make(&mut connection).await?;
+                        let cart = loop {
+                            let cart = Cart::make(&mut connection).await?;
+                            let Some(owner) = &owner else { break cart };
+                            if cart.read(&mut connection).await?.header("trolley-owner") == Some(owner) {
+                                break cart;
+                            }
+                        };
                         for sku in &SKUS[..lines] {
                             match connection.exchange(&cart.add(sku, 1, None)).await? {
                                 200 => {}
@@ -103,7 +111,7 @@ fn make(address: &str, carts: usize, lines: usize) -> io::Result<Vec<Cart>> {
 
 /// One answer, for a server that returns the same bytes and does nothing else.
 fn sample(address: &str) -> io::Result<Value> {
-    let cart = make(address, 1, 3)?.remove(0);
+    let cart = make(address, 1, 3, None)?.remove(0);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let answer = runtime.block_on(async { cart.read(&mut Connection::open(address).await?).await })?;
     let (head, body) = (String::from_utf8_lossy(&answer.head), String::from_utf8_lossy(&answer.body));

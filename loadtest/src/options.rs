@@ -143,6 +143,9 @@ pub struct Options {
     /// What same reads
     #[arg(long, value_name = "PATH", default_value = "/")]
     pub path: String,
+    /// Benchmarks use only carts that this node owns
+    #[arg(long, value_name = "NODE")]
+    pub owner: Option<String>,
     /// To be kept, or the exit code is 1; may be given repeatedly: p99<50ms, good>=99.99%, lost==0
     #[arg(long, value_name = "METRIC<BOUND")]
     pub objective: Vec<Objective>,
@@ -230,6 +233,7 @@ impl Options {
             duration: self.duration()?,
             rate: self.rate,
             path: self.path.clone(),
+            owner: self.owner.clone(),
         })
     }
 

@@ -2,6 +2,7 @@
 
 mod bench;
 mod run;
+mod soak;
 mod test;
 
 use std::process::ExitCode;
@@ -11,7 +12,9 @@ const HELP: &str = "cargo xtask COMMAND
   sim [--cluster] [--seed N] [--seeds N] [--first N]
                              replay one seed with its trace, or run many; of single actors or of whole clusters
   bench [--full]             rates and latencies as ratios in one run; --full adds 1,000,000 stored carts
-  bench --database           the same against a database and its bare driver";
+  bench --database           the same against a database and its bare driver
+  bench --cluster            three nodes: forwarded reads, idle nodes, a rollout under load
+  soak [--minutes N]         30 minutes of load on three nodes, a fault every 20 seconds";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -19,6 +22,7 @@ fn main() -> ExitCode {
         Some(("test", stages)) => test::run(stages),
         Some(("sim", options)) => sim(options),
         Some(("bench", options)) => bench::run(options),
+        Some(("soak", options)) => soak::run(options),
         Some(("help" | "--help" | "-h", _)) => {
             println!("{HELP}");
             Ok(())

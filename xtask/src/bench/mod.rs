@@ -1,5 +1,6 @@
 //! `cargo xtask bench`: everything in one run, the server on one core, the generator on the other; ratios, not boasts.
 
+mod cluster;
 mod database;
 
 use std::{
@@ -44,6 +45,9 @@ pub(crate) fn run(options: &[String]) -> Result<(), String> {
     fs::create_dir_all(&scratch.0).map_err(text)?;
     if options.iter().any(|option| option == "--database") {
         return database::run(&scratch.0);
+    }
+    if options.iter().any(|option| option == "--cluster") {
+        return cluster::run();
     }
     rates(&scratch.0)?;
     memory(&scratch.0)?;
