@@ -26,7 +26,7 @@ const QUIT_WITHIN: Duration = Duration::from_secs(10);
 const ANSWERS_WITHIN: Duration = Duration::from_secs(30);
 
 /// Commands that name a node.
-const OF_A_NODE: [&str; 5] = ["kill", "start", "pause", "resume", "drain"];
+const OF_A_NODE: [&str; 6] = ["kill", "start", "restart", "pause", "resume", "drain"];
 
 /// A command and when it is given, from the beginning of the run.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,8 +52,14 @@ impl FromStr for Plan {
             let (at, command) = words.split_first().ok_or("an empty fault")?;
             match command {
                 ["add"] => {}
+                ["slow", ms] if ms.parse::<u64>().is_ok() => {}
                 [verb, _node] if OF_A_NODE.contains(verb) => {}
-                _ => return Err(format!("{part:?}: a command is add, or {} and a node", OF_A_NODE.join(", "))),
+                _ => {
+                    return Err(format!(
+                        "{part:?}: a command is add, slow and milliseconds, or {} and a node",
+                        OF_A_NODE.join(", ")
+                    ));
+                }
             }
             let at =
                 at.strip_suffix('s').and_then(|at| at.parse().ok()).and_then(|at| Duration::try_from_secs_f64(at).ok());
@@ -188,14 +194,24 @@ mod tests {
 
     #[test]
     fn a_plan_is_in_the_order_of_its_times() {
-        let plan: Plan = "12.5s start n2; 5s kill n2 ;20s add;".parse().unwrap();
+        let plan: Plan = "12.5s restart n2; 5s kill n2 ;20s add; 30s slow 50;".parse().unwrap();
         let told: Vec<_> = plan.0.iter().map(|fault| (fault.at.as_millis(), fault.command.as_str())).collect();
-        assert_eq!(told, [(5_000, "kill n2"), (12_500, "start n2"), (20_000, "add")]);
+        assert_eq!(told, [(5_000, "kill n2"), (12_500, "restart n2"), (20_000, "add"), (30_000, "slow 50")]);
     }
 
     #[test]
     fn what_is_no_command_at_a_time_is_refused() {
-        for wrong in ["5s", "5s kill", "kill n2", "5 kill n2", "-5s kill n2", "5s quit", "5s kill n2 n3", "1e99s add"] {
+        for wrong in [
+            "5s",
+            "5s kill",
+            "kill n2",
+            "5 kill n2",
+            "-5s kill n2",
+            "5s quit",
+            "5s kill n2 n3",
+            "5s slow n2",
+            "1e99s add",
+        ] {
             assert!(wrong.parse::<Plan>().is_err(), "{wrong}");
         }
     }

@@ -13,9 +13,9 @@ use crate::{
     store::{Expect, Kind, Row, Saved},
 };
 
-/// A lease that is renewed no more is over after so long, also where its clock runs a tenth slower.
+/// A lease that is renewed no more is over after so long, also where this node's clock runs faster by a tenth.
 pub(crate) const OUTLIVED_MS: u64 = LEASE_MS + LEASE_MS / 10;
-/// So long after a session was lost its other end knows it, also where its clock runs a tenth slower.
+/// So long after a session was lost its other end knows it, also where this node's clock runs faster by a tenth.
 pub(crate) const NOTICED_MS: u64 = AFFIRMED_MS + AFFIRMED_MS / 10 + 30;
 /// Looks further apart than this show nothing of what was between them.
 const GAP_MS: u64 = 1_500;
