@@ -242,9 +242,11 @@ pub async fn serve(config: Config) -> Result<(), Error> {
     drain.send_replace(true);
     if !is_replaced {
         wait_for_endpoints(&config, &mut terminate, &mut interrupt).await;
-        // Whoever is told to stop twice is in a hurry.
+        // Whoever is told to stop twice is in a hurry, and a store that is away takes no handover.
         tokio::select! {
-            () = part.hand_over() => {}
+            handed = tokio::time::timeout(config.shutdown_patience, part.hand_over()) => if handed.is_err() {
+                tracing::warn!("not every shard could be handed over in time: the others take over the rest");
+            },
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
         }

@@ -65,7 +65,8 @@ pub(super) async fn drain(config: &Config) -> Result<ExitCode, Failure> {
         let told = String::from_utf8_lossy(&body).trim().to_owned();
         return Err(Failure::failed(format!("the node at {} answers {status}: {told}", config.admin_listen)));
     }
-    let patience = config.shutdown_endpoint_lag + config.shutdown_patience + LEAVE_GRACE;
+    // Handing over, finishing requests and settling saves each have their time.
+    let patience = config.shutdown_endpoint_lag + config.shutdown_patience * 3 + LEAVE_GRACE;
     let leaving = async {
         // A node that ends amid an answer is as gone as one that does not listen.
         while let Ok(Some(_)) = client::get(config, "/health/live").await {

@@ -64,6 +64,19 @@ async fn a_fourth_node_gets_its_share_while_shoppers_shop() {
     load.finish(&shop.http("n4")).await;
 }
 
+/// Without its store a node cannot hand over, and it must end all the same.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_is_told_to_stop_without_its_store_ends() {
+    let _turn = turn().await;
+    let patience = || vec!["shutdown.patience=1s".to_owned()];
+    let mut shop = Shop::open_with(&[("n1", patience()), ("n2", patience())]).await;
+    shop.disconnect("n2");
+    let stopping = shop.take("n2");
+    stopping.terminate();
+    let (status, log) = stopping.ended().await;
+    assert!(status.success() && log.contains("not every shard could be handed over in time"), "{log}");
+}
+
 /// A stream on one node tells of changes through another, ends when its cart moves, and resumes without a gap.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_event_stream_of_a_cart_that_moves_ends_and_resumes() {

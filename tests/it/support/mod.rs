@@ -115,6 +115,11 @@ impl Server {
         self.signal(rustix::process::Signal::STOP);
     }
 
+    /// SIGTERM.
+    pub(crate) fn terminate(&self) {
+        self.signal(rustix::process::Signal::TERM);
+    }
+
     /// SIGCONT.
     pub(crate) fn resume(&self) {
         self.signal(rustix::process::Signal::CONT);
