@@ -8,8 +8,8 @@ use super::durable::Entity;
 use crate::{
     codec::{self, record::Record},
     domain::{
-        UnixMillis,
-        cart::{self, Cart, Command, Context, Event, Refusal, Status},
+        Context, UnixMillis,
+        cart::{self, Cart, Command, Event, Refusal, Status},
     },
     store::Kind,
 };

@@ -199,6 +199,44 @@ macro_rules! kinds {
 kinds! {
     /// A cart.
     CartId = "cart_";
+    /// A checkout; its shopper's slot.
+    CheckoutId = "chk_";
+    /// An order: its checkout's bits under another prefix, so that placing it twice is placing it once.
+    OrderId = "ord_";
+    /// The stock of one product: a hash of its SKU.
+    StockId = "stk_";
+    /// A discount code: a hash of its letters.
+    DiscountId = "dsc_";
     /// A shopper without an account.
     GuestId = "gue_";
+}
+
+impl OrderId {
+    /// The one order that a checkout may yield.
+    #[must_use]
+    pub const fn of(checkout: CheckoutId) -> Self {
+        Self(checkout.0)
+    }
+}
+
+/// Names one deed of one actor to another, for ever: who does it, and which of its deeds it is. Whoever is asked twice
+/// under the same reference does it once.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Reference {
+    /// The actor that asks.
+    pub by: Id,
+    /// Counts its deeds.
+    pub n: u32,
+}
+
+impl fmt::Display for Reference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}", self.by, self.n)
+    }
+}
+
+impl fmt::Debug for Reference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
 }

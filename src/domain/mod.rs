@@ -1,11 +1,17 @@
 //! Pure decisions. No async, no IO, no clock, no randomness, no serde: time and entropy arrive as values.
 
+pub mod address;
 pub mod cart;
+mod context;
+pub mod discount;
 pub mod ids;
 pub mod money;
+pub mod payment;
+pub mod pricing;
 pub mod product;
 pub mod time;
 
-pub use ids::{CartId, GuestId, Id, IdError, ShardId, Slot};
+pub use context::Context;
+pub use ids::{CartId, CheckoutId, DiscountId, GuestId, Id, IdError, OrderId, Reference, ShardId, Slot, StockId};
 pub use money::{Currency, Money, MoneyError};
 pub use time::UnixMillis;

@@ -13,7 +13,7 @@ use super::{
 use crate::{
     actors::ask::{Ask, Effect, Failure},
     codec::record::{Armed, Receipt, Record},
-    domain::{UnixMillis, cart::Context},
+    domain::{Context, UnixMillis},
     store::{Expect, Row},
 };
 

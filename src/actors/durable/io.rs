@@ -7,7 +7,7 @@ use bytes::Bytes;
 use crate::{
     actors::ask::{Answer, Ask, Failure},
     codec::record::{Armed, Record},
-    domain::{UnixMillis, cart::Context},
+    domain::{Context, UnixMillis},
     store::{Expect, Kind, Reason, Row, Saved},
 };
 

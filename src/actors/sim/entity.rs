@@ -8,7 +8,7 @@ use bytes::Bytes;
 use crate::{
     actors::durable::Entity,
     codec::record::{Armed, Receipt, Record},
-    domain::{UnixMillis, cart::Context},
+    domain::{Context, UnixMillis},
     store::Kind,
 };
 

@@ -2,7 +2,7 @@
 //! what depends on the cart's state is checked by `decide`.
 
 use super::state::{LineId, Metadata, Options, Owner};
-use crate::domain::{CartId, Currency, UnixMillis};
+use crate::domain::{CartId, Currency};
 
 /// Some units to add, with the product's facts as the catalogue told them just now.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -69,17 +69,4 @@ pub enum Command {
     Close,
     /// The clock says so: expire if `expires_at` has come, else nothing.
     Expire,
-}
-
-/// What surrounds a command: who asks, when, and upon what they saw.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Context {
-    /// The turn's time.
-    pub now: UnixMillis,
-    /// Who asks and must own the cart; `None` = the shop itself (a timer).
-    pub by: Option<Owner>,
-    /// The revision that the change was made upon; anything else is refused. `None` = whatever it is now.
-    pub if_revision: Option<u64>,
-    /// After how long without a change a cart expires, in milliseconds.
-    pub expire_after_ms: u64,
 }

@@ -2,11 +2,12 @@
 
 use super::{
     LINES_MAX,
-    command::{Addition, Command, Context, SetQuantity},
+    command::{Addition, Command, SetQuantity},
     event::{Change, Event},
     refusal::Refusal,
     state::{Cart, Line, LineId, Status},
 };
+use crate::domain::Context;
 
 /// Decides the events that `command` causes, or why the cart refuses it. No event = nothing to change.
 ///

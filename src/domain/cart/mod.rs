@@ -11,7 +11,7 @@ mod state;
 #[cfg(test)]
 mod tests;
 
-pub use command::{Addition, Command, Context, SetQuantity};
+pub use command::{Addition, Command, SetQuantity};
 pub use decide::decide;
 pub use event::{Change, Event};
 pub use evolve::evolve;

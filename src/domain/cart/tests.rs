@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::domain::{CartId, Currency, GuestId, Slot, UnixMillis};
+use crate::domain::{CartId, Context, Currency, GuestId, Slot, UnixMillis};
 
 const MAX_AMOUNT: i64 = crate::domain::product::UNIT_PRICE_MAX;
 

@@ -1,0 +1,5 @@
+//! Discount codes: what one takes off, and who has used it how often.
+
+mod rule;
+
+pub use rule::{Rule, Worth};
