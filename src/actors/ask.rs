@@ -17,6 +17,8 @@ pub struct Ask<C> {
     pub key: Option<Key>,
     /// How long the asker waits.
     pub timeout: Duration,
+    /// Another actor asks, which asks again until it is told: doing it twice is doing it once.
+    pub is_deed: bool,
 }
 
 /// An idempotency key, hashed by whoever parsed it.

@@ -3,10 +3,15 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use futures_util::future::BoxFuture;
 
-use super::durable::Entity;
+use super::{
+    durable::{Again, Entity},
+    hands::Hands,
+    kinds::{Hosted, in_the_table},
+};
 use crate::{
-    codec::{self, record::Record},
+    codec::{self, DecodeError, EncodeError, record::Record},
     domain::{
         Context, UnixMillis,
         cart::{self, Cart, Command, Event, Refusal, Status},
@@ -28,6 +33,9 @@ impl Entity for CartEntity {
     type Command = Command;
     type Event = Event;
     type Refusal = Refusal;
+    type Step = ();
+    type Call = ();
+    type Done = ();
 
     fn decide(state: Option<&Cart>, command: &Command, context: &Context) -> Result<Vec<Event>, Refusal> {
         cart::decide(state, command, context)
@@ -37,7 +45,7 @@ impl Entity for CartEntity {
         cart::evolve(state, event);
     }
 
-    fn outcome(_: &Command) -> u32 {
+    fn outcome(_: &Command, _: Option<&Cart>) -> u32 {
         0 // every accepted cart command answers with the whole cart: the route tells the rest
     }
 
@@ -53,6 +61,18 @@ impl Entity for CartEntity {
     }
 
     fn on_wake() -> Command {
+        Command::Expire
+    }
+
+    fn is_pending(_: &Cart) -> bool {
+        false
+    }
+
+    fn pending(_: &Cart) -> Vec<((), ())> {
+        Vec::new()
+    }
+
+    fn on_done((): (), (): ()) -> Command {
         Command::Expire
     }
 
@@ -80,5 +100,33 @@ impl Entity for CartEntity {
             + cart.lines.iter().chain(&cart.saved).map(line).sum::<usize>()
             + cart.note.as_ref().map_or(0, |note| note.len())
             + cart.email.as_ref().map_or(0, |email| email.len())
+    }
+}
+
+impl Hosted for CartEntity {
+    in_the_table!(Cart, carts);
+
+    fn revision(cart: &Cart) -> u64 {
+        cart.revision
+    }
+
+    fn encode_command(command: &Command) -> Result<Vec<u8>, EncodeError> {
+        codec::encode_cart_command(command)
+    }
+
+    fn decode_command(bytes: &[u8]) -> Result<Command, DecodeError> {
+        codec::decode_cart_command(bytes)
+    }
+
+    fn encode_refusal(refusal: &Refusal) -> Result<Vec<u8>, EncodeError> {
+        codec::encode_cart_refusal(refusal)
+    }
+
+    fn decode_refusal(bytes: &[u8]) -> Result<Refusal, DecodeError> {
+        codec::decode_cart_refusal(bytes)
+    }
+
+    fn perform(_: Hands, _: u128, (): ()) -> BoxFuture<'static, Result<(), Again>> {
+        Box::pin(std::future::ready(Ok(())))
     }
 }

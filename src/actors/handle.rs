@@ -12,6 +12,7 @@ use super::{
     ask::{Answer, Ask, Effect, Failure, Told},
     cart::CartEntity,
     durable::{Facts, Outcome},
+    kinds::{Hosted, To},
     residents::{self, Ticket},
     route::{PARKED_MAX, Wanted},
     shard::{Door, Message},
@@ -20,7 +21,7 @@ use super::{
 use crate::{
     cluster::Freshness,
     domain::{
-        CartId, Slot,
+        CartId, Id, Slot,
         cart::{Cart, Command, Refusal},
     },
     telemetry::{clock, metrics::metrics},
@@ -37,7 +38,49 @@ const GRACE: Duration = Duration::from_millis(500);
 /// Attempts to subscribe while the actor comes and goes.
 const WATCH_ATTEMPTS: usize = 3;
 
-pub(super) type CartFailure = Failure<Refusal>;
+/// What the door says of one kind of actors.
+macro_rules! doors {
+    ($($(#[$doc:meta])* $kind:ident, $id:ty, $state:ty, $command:ty, $refusal:ty: $get:ident, $ask:ident, $watch:ident;)+) => {
+        impl Handle {$(
+            $(#[$doc])*
+            /// The committed state, whoever it belongs to: the caller checks that.
+            ///
+            /// # Errors
+            /// [`Failure`]; an absent one is refused as not found.
+            pub async fn $get(&self, id: $id, timeout: Duration) -> Result<Told<Arc<$state>>, Failure<$refusal>> {
+                self.get::<$kind>(id.0, timeout).await
+            }
+
+            $(#[$doc])*
+            /// Asks it.
+            ///
+            /// # Errors
+            /// [`Failure`], which says whether anything may have happened.
+            pub async fn $ask(&self, id: $id, ask: Ask<$command>) -> Result<Told<Answer<$state>>, Failure<$refusal>> {
+                self.ask::<$kind>(id.0, ask).await
+            }
+
+            $(#[$doc])*
+            /// Every committed state from now on, the newest first. When the sender goes, it has moved or the node leaves:
+            /// ask again.
+            ///
+            /// # Errors
+            /// [`Failure`] as for a read.
+            pub async fn $watch(
+                &self,
+                id: $id,
+                timeout: Duration,
+            ) -> Result<watch::Receiver<Arc<$state>>, Failure<$refusal>> {
+                self.watch::<$kind>(id.0, timeout).await
+            }
+        )+}
+    };
+}
+
+doors! {
+    /// A cart.
+    CartEntity, CartId, Cart, Command, Refusal: cart, ask_cart, watch_cart;
+}
 
 /// The only door to actors from outside; cheap to clone.
 #[derive(Clone, Debug)]
@@ -127,63 +170,66 @@ impl Handle {
         &self.0.parking
     }
 
-    /// The committed cart, whoever owns it: the caller checks the owner.
-    ///
-    /// # Errors
-    /// [`Failure`]; an absent cart is `Refused(NotFound)`.
-    pub async fn cart(&self, id: CartId, timeout: Duration) -> Result<Told<Arc<Cart>>, CartFailure> {
-        if let Some(cart) = self.shown(id) {
-            return Ok(Told::here(cart));
+    /// The committed state, whoever it is about: the caller checks that.
+    pub(super) async fn get<E: Hosted>(
+        &self,
+        id: Id,
+        timeout: Duration,
+    ) -> Result<Told<Arc<E::State>>, Failure<E::Refusal>> {
+        if let Some(state) = self.shown::<E>(id) {
+            return Ok(Told::here(state));
         }
-        let told = self.routed(id, Wanted::Read, timeout).await.map_err(without_effect)?;
+        let told = self.routed::<E>(id, Wanted::Read, timeout).await.map_err(without_effect)?;
         Ok(told.map(|answer| answer.state))
     }
 
-    /// The committed cart, where it is in memory here and may be told without a message to its shard.
-    pub(super) fn shown(&self, id: CartId) -> Option<Arc<Cart>> {
+    /// The committed state, where it is in memory here and may be told without a message to its shard.
+    pub(super) fn shown<E: Hosted>(&self, id: Id) -> Option<Arc<E::State>> {
         let place = self.place(id.slot())?.load();
         let served = place.as_ref().filter(|served| served.door.is_open())?;
-        served.door.carts.get(id.0.0)
+        E::shown(&served.door.shows).get(id.0)
     }
 
-    /// Asks a cart.
-    ///
-    /// # Errors
-    /// [`Failure`], which says whether anything may have happened.
-    pub async fn ask_cart(&self, id: CartId, ask: Ask<Command>) -> Result<Told<Answer<Cart>>, CartFailure> {
+    /// Asks an actor.
+    pub(super) async fn ask<E: Hosted>(
+        &self,
+        id: Id,
+        ask: Ask<E::Command>,
+    ) -> Result<Told<Answer<E::State>>, Failure<E::Refusal>> {
         let timeout = ask.timeout;
-        self.routed(id, Wanted::Ask(ask), timeout).await
+        self.routed::<E>(id, Wanted::Ask(ask), timeout).await
     }
 
-    /// Every committed state of a cart from now on, the newest first. When the sender goes, the cart has moved or the
-    /// node leaves: ask again.
-    ///
-    /// # Errors
-    /// [`Failure`] as for [`Handle::cart`].
-    pub async fn watch_cart(&self, id: CartId, timeout: Duration) -> Result<watch::Receiver<Arc<Cart>>, CartFailure> {
+    /// Every committed state of an actor from now on, the newest first. When the sender goes, it has moved or the node
+    /// leaves: ask again.
+    pub(super) async fn watch<E: Hosted>(
+        &self,
+        id: Id,
+        timeout: Duration,
+    ) -> Result<watch::Receiver<Arc<E::State>>, Failure<E::Refusal>> {
         for _ in 0..WATCH_ATTEMPTS {
-            let cart = self.cart(id, timeout).await?;
-            if let Some((owner, _)) = &cart.by {
-                return Ok(self.follow(id, Arc::clone(owner), Arc::clone(&cart)));
+            let state = self.get::<E>(id, timeout).await?;
+            if let Some((owner, _)) = &state.by {
+                return Ok(self.follow::<E>(id, Arc::clone(owner), Arc::clone(&state)));
             }
             // Left memory in between, moved, or crashed: find it again.
-            if let Some(receiver) = self.watch_here(id, timeout).await? {
+            if let Some(receiver) = self.watch_here::<E>(id, timeout).await? {
                 return Ok(receiver);
             }
         }
         Err(Failure::Overloaded { retry_after: Duration::from_secs(1) })
     }
 
-    /// The same of a cart that is in memory here; `None` = it is not, now.
-    pub(super) async fn watch_here(
+    /// The same of an actor that is in memory here; `None` = it is not, now.
+    pub(super) async fn watch_here<E: Hosted>(
         &self,
-        id: CartId,
+        id: Id,
         timeout: Duration,
-    ) -> Result<Option<watch::Receiver<Arc<Cart>>>, CartFailure> {
+    ) -> Result<Option<watch::Receiver<Arc<E::State>>>, Failure<E::Refusal>> {
         let Some(served) = self.served(id.slot()) else { return Ok(None) };
         let (reply, receiver) = oneshot::channel();
-        let message = Message::Watch { id: id.0.0, reply, place: self.admit(&served.door)? };
-        let _ = served.actor.load().send_message(message); // a crashed shard drops `reply`
+        let message = E::addressed(id.0, To::Watch { reply, place: self.admit::<E>(&served.door)? });
+        let _ = served.actor.load().send_message(Message::Actor(message)); // a crashed shard drops `reply`
         let received = tokio::time::timeout(timeout, receiver).await.map_err(|_| Failure::TimedOut(Effect::None))?;
         Ok(received.ok().flatten())
     }
@@ -192,11 +238,12 @@ impl Handle {
     ///
     /// # Errors
     /// [`Failure`] as for [`Handle::cart`]; [`Failure::NotOwner`] on another node than the owner.
-    pub async fn inspect_cart(&self, id: CartId, timeout: Duration) -> Result<Inspection, CartFailure> {
+    pub async fn inspect_cart(&self, id: CartId, timeout: Duration) -> Result<Inspection, Failure<Refusal>> {
         let cart = self.cart(id, timeout).await?;
         let served = self.served(id.slot()).ok_or(Failure::NotOwner)?;
         let (reply, receiver) = oneshot::channel();
-        let _ = served.actor.load().send_message(Message::Facts { id: id.0.0, reply }); // a crashed shard drops `reply`
+        let message = CartEntity::addressed(id.0.0, To::Facts { reply });
+        let _ = served.actor.load().send_message(Message::Actor(message)); // a crashed shard drops `reply`
         let facts = tokio::time::timeout(timeout, receiver).await.map_err(|_| Failure::TimedOut(Effect::None))?;
         let machine = facts.ok().flatten().ok_or(Failure::Overloaded { retry_after: Duration::from_secs(1) })?;
         Ok(Inspection {
@@ -294,7 +341,7 @@ impl Handle {
     }
 
     /// A place in the shard's queue, or the refusal, before any work is done.
-    fn admit(&self, door: &Arc<Door>) -> Result<residents::Place, CartFailure> {
+    fn admit<E: Hosted>(&self, door: &Arc<Door>) -> Result<residents::Place, Failure<E::Refusal>> {
         if self.0.ground.closed.load(Ordering::Relaxed) {
             return Err(Failure::Draining);
         }
@@ -312,16 +359,17 @@ impl Handle {
         Ok(place)
     }
 
-    pub(super) async fn exchange(
+    pub(super) async fn exchange<E: Hosted>(
         &self,
         served: &Served,
+        id: Id,
         timeout: Duration,
-        message: impl FnOnce(u64, Ticket<CartEntity>) -> Message,
-    ) -> Outcome<CartEntity> {
-        let admitted = self.admit(&served.door)?;
+        message: impl FnOnce(u64, Ticket<E>) -> To<E>,
+    ) -> Outcome<E> {
+        let admitted = self.admit::<E>(&served.door)?;
         let (reply, answer) = oneshot::channel();
-        let message = message(clock::mono_ms(), Ticket { reply, _place: admitted });
-        if served.actor.load().send_message(message).is_err() {
+        let message = E::addressed(id.0, message(clock::mono_ms(), Ticket { reply, _place: admitted }));
+        if served.actor.load().send_message(Message::Actor(message)).is_err() {
             // Between a crash and the restart: never delivered.
             return Err(Failure::Overloaded { retry_after: Duration::from_secs(1) });
         }
@@ -334,7 +382,7 @@ impl Handle {
 }
 
 /// A read had no effect, however it failed.
-fn without_effect(failure: CartFailure) -> CartFailure {
+fn without_effect<R>(failure: Failure<R>) -> Failure<R> {
     match failure {
         Failure::StoreUnavailable(_) => Failure::StoreUnavailable(Effect::None),
         Failure::TimedOut(_) => Failure::TimedOut(Effect::None),

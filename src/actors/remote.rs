@@ -9,21 +9,20 @@ use tokio::sync::watch;
 
 use super::{
     ask::{Answer, Ask, Effect, Failure, Key},
-    handle::{CartFailure, Handle},
+    durable::Entity,
+    handle::Handle,
     journey::{self, Nature},
+    kinds::{self, Hosted},
     route::Wanted,
 };
 use crate::{
     cluster::{Freshness, Lane, Links},
     codec::{
-        self,
+        self, DecodeError,
         record::Record,
-        wire::{self, Failed, Question, Reply, Request},
+        wire::{Failed, Question, Reply, Request},
     },
-    domain::{
-        CartId,
-        cart::{Cart, Refusal},
-    },
+    domain::Id,
 };
 
 /// How long an owner lets a watching node wait for a change before it says that there was none.
@@ -32,52 +31,67 @@ const WATCH_WAIT: Duration = Duration::from_secs(20);
 const WATCH_GRACE: Duration = Duration::from_secs(5);
 
 /// What came of asking another node.
-pub(super) type Reached = journey::Reached<Cart, Refusal>;
+type Reached<E> = journey::Reached<<E as Entity>::State, <E as Entity>::Refusal>;
 
-/// Asks a node about a cart.
-pub(super) async fn ask(links: &dyn Links, node: &str, request: Request, timeout: Duration) -> Reached {
+/// Asks a node about an actor.
+pub(super) async fn ask<E: Hosted>(
+    links: &dyn Links,
+    node: &str,
+    lane: Lane,
+    request: Request,
+    timeout: Duration,
+) -> Reached<E> {
     let is_read = matches!(request.question, Question::Read);
     let Ok(body) = codec::wire::encode_request(request) else {
-        return Reached::Failed(Failure::Internal(Effect::None)); // larger than any request that was let in
+        return Reached::<E>::Failed(Failure::Internal(Effect::None)); // larger than any request that was let in
     };
-    match links.ask(node, Lane::Requests, body, timeout).await {
-        Ok(bytes) => read_reply(&bytes, is_read),
-        Err(error) => Reached::Not(error),
+    match links.ask(node, lane, body, timeout).await {
+        Ok(bytes) => read_reply::<E>(&bytes, is_read),
+        Err(error) => Reached::<E>::Not(error),
     }
 }
 
-fn read_reply(bytes: &[u8], is_read: bool) -> Reached {
-    let unreadable = |error: codec::DecodeError| {
+fn read_reply<E: Hosted>(bytes: &[u8], is_read: bool) -> Reached<E> {
+    let unreadable = |error: &dyn std::fmt::Display| {
         tracing::error!(%error, "another node's answer cannot be read by this release");
-        Reached::Failed(Failure::Internal(if is_read { Effect::None } else { Effect::Unknown }))
+        Reached::<E>::Failed(Failure::Internal(if is_read { Effect::None } else { Effect::Unknown }))
     };
     match codec::wire::decode_reply(bytes) {
-        Ok(Reply::Cart { record, outcome, replayed, stale_ms, owner }) => match codec::decode_cart(&record) {
+        Ok(Reply::State { record, outcome, replayed, stale_ms, owner }) => match E::decode(&record) {
             Ok(record) => {
                 let answer = Answer { state: Arc::new(record.state), outcome, replayed };
                 let freshness = stale_ms.map_or(Freshness::Fresh, Freshness::Stale);
-                Reached::Answer(answer, owner.map(Arc::from), freshness)
+                Reached::<E>::Answer(answer, owner.map(Arc::from), freshness)
             }
-            Err(error) => unreadable(error),
+            Err(error) => unreadable(&error),
         },
-        Ok(Reply::NotOwner { map_version }) => Reached::Moved(map_version),
-        Ok(Reply::Failed(failed)) => Reached::Failed(failure(failed)),
-        Ok(Reply::Unchanged) => Reached::Failed(Failure::Internal(Effect::None)),
-        Err(error) => unreadable(error),
+        Ok(Reply::NotOwner { map_version }) => Reached::<E>::Moved(map_version),
+        Ok(Reply::Failed(failed)) => match failure::<E>(failed) {
+            Ok(failure) => Reached::<E>::Failed(failure),
+            Err(error) => unreadable(&error),
+        },
+        Ok(Reply::Unchanged) => Reached::<E>::Failed(Failure::Internal(Effect::None)),
+        Err(error) => unreadable(&error),
     }
 }
 
 impl Handle {
-    /// Follows a cart that another node owns: asks for each next state, until the cart moves or nobody listens.
-    pub(super) fn follow(&self, id: CartId, owner: Arc<str>, cart: Arc<Cart>) -> watch::Receiver<Arc<Cart>> {
-        let (told, receiver) = watch::channel(cart);
+    /// Follows an actor that another node owns: asks for each next state, until it moves or nobody listens.
+    pub(super) fn follow<E: Hosted>(
+        &self,
+        id: Id,
+        owner: Arc<str>,
+        state: Arc<E::State>,
+    ) -> watch::Receiver<Arc<E::State>> {
+        let (told, receiver) = watch::channel(state);
         let handle = self.clone();
         tokio::spawn(async move {
             let Some(links) = handle.node().links.clone() else { return };
             loop {
-                let seen = told.borrow().revision;
+                let seen = E::revision(&told.borrow());
                 let map_version = handle.ground().routes.load().map_version;
-                let request = Request { hops: 1, map_version, cart: id, question: Question::Watch { seen } };
+                let question = Question::Watch { seen };
+                let request = Request { hops: 1, map_version, kind: E::KIND as u8, id, question };
                 let Ok(body) = codec::wire::encode_request(request) else { return };
                 let asking = links.ask(&owner, Lane::Watches, body, WATCH_WAIT + WATCH_GRACE);
                 let answered = tokio::select! {
@@ -88,7 +102,7 @@ impl Handle {
                 let Ok(bytes) = answered else { return };
                 match codec::wire::decode_reply(&bytes) {
                     Ok(Reply::Unchanged) => {}
-                    Ok(Reply::Cart { record, .. }) => match codec::decode_cart(&record) {
+                    Ok(Reply::State { record, .. }) => match E::decode(&record) {
                         Ok(record) => drop(told.send_replace(Arc::new(record.state))),
                         Err(_) => return,
                     },
@@ -116,60 +130,77 @@ impl Inbound {
     /// # Errors
     /// The request, where it takes more.
     pub fn answer_at_once(&self, body: &[u8]) -> Result<Vec<u8>, Box<Request>> {
-        let request = match codec::wire::decode_request(body) {
-            Ok(request) => request,
+        match codec::wire::decode_request(body) {
+            Ok(request) => kinds::answer_at_once(&self.0, Box::new(request)),
             Err(error) => {
                 tracing::error!(%error, "another node's request cannot be read by this release");
-                return Ok(encode(Reply::Failed(Failed::Internal(false))));
+                Ok(unreadable())
             }
-        };
-        if matches!(request.question, Question::Read)
-            && let Some(cart) = self.0.shown(request.cart)
-        {
-            let answer = Answer { state: cart, outcome: 0, replayed: false };
-            return Ok(encode(self.told(&answer, None, Nature::READ)));
         }
-        Err(Box::new(request))
     }
 
     /// The answer, in time.
     pub async fn answer(&self, request: Request, timeout: Duration) -> Vec<u8> {
-        let Request { hops, map_version, cart, question } = request;
-        let wanted = match question {
-            Question::Watch { seen } => return encode(self.watched(cart, seen, timeout).await),
-            Question::Read => Wanted::Read,
-            Question::Ask { command, by, if_revision, key } => {
-                let key = key.map(|(key, request)| Key { key, request });
-                Wanted::Ask(Ask { command, by, if_revision, key, timeout })
-            }
-        };
-        let nature = wanted.nature();
-        encode(match self.0.routed_on(cart, wanted, timeout, hops, map_version).await {
-            Ok(told) => self.told(&told.what, told.by, nature),
-            Err(Failure::NotOwner) => self.not_owner(),
-            Err(failure) => Reply::Failed(failed(failure)),
-        })
+        kinds::answer(&self.0, request, timeout).await
     }
+}
 
-    /// The cart once it differs from what the asker has seen.
-    async fn watched(&self, cart: CartId, seen: u64, timeout: Duration) -> Reply {
+/// What a node is told whose request cannot be read here.
+pub(super) fn unreadable() -> Vec<u8> {
+    encode(Reply::Failed(Failed::Internal(false)))
+}
+
+/// See [`Inbound::answer_at_once`].
+pub(super) fn answer_at_once<E: Hosted>(handle: &Handle, request: Box<Request>) -> Result<Vec<u8>, Box<Request>> {
+    if matches!(request.question, Question::Read)
+        && let Some(state) = handle.shown::<E>(request.id)
+    {
+        let answer = Answer { state, outcome: 0, replayed: false };
+        return Ok(encode(handle.told::<E>(&answer, None, Nature::READ)));
+    }
+    Err(request)
+}
+
+/// See [`Inbound::answer`].
+pub(super) async fn answer<E: Hosted>(handle: &Handle, request: Request, timeout: Duration) -> Vec<u8> {
+    let Request { hops, map_version, kind: _, id, question } = request;
+    let wanted = match question {
+        Question::Watch { seen } => return encode(handle.watched::<E>(id, seen, timeout).await),
+        Question::Read => Wanted::Read,
+        Question::Ask { command, by, if_revision, key, is_deed } => {
+            let Ok(command) = E::decode_command(&command) else { return unreadable() };
+            let key = key.map(|(key, request)| Key { key, request });
+            Wanted::Ask(Ask { command, by, if_revision, key, timeout, is_deed })
+        }
+    };
+    let nature = wanted.nature();
+    encode(match handle.routed_on::<E>(id, wanted, timeout, hops, map_version).await {
+        Ok(told) => handle.told::<E>(&told.what, told.by, nature),
+        Err(Failure::NotOwner) => handle.not_owner(),
+        Err(failure) => Reply::Failed(failed::<E>(failure)),
+    })
+}
+
+impl Handle {
+    /// The state once it differs from what the asker has seen.
+    async fn watched<E: Hosted>(&self, id: Id, seen: u64, timeout: Duration) -> Reply {
         let until = Instant::now() + timeout.min(WATCH_WAIT);
-        let mut carts = match self.0.watch_here(cart, timeout).await {
-            Ok(Some(carts)) => carts,
+        let mut states = match self.watch_here::<E>(id, timeout).await {
+            Ok(Some(states)) => states,
             // Not in memory: brought there by a read, or elsewhere.
-            Ok(None) => match self.0.routed_on(cart, Wanted::Read, timeout, journey::HOPS_MAX, 0).await {
-                Ok(told) => return self.told(&told.what, told.by, Nature::READ),
+            Ok(None) => match self.routed_on::<E>(id, Wanted::Read, timeout, journey::HOPS_MAX, 0).await {
+                Ok(told) => return self.told::<E>(&told.what, told.by, Nature::READ),
                 Err(_) => return self.not_owner(),
             },
             Err(_) => return self.not_owner(),
         };
         loop {
-            let state = Arc::clone(&carts.borrow_and_update());
-            if state.revision != seen {
-                return self.told(&Answer { state, outcome: 0, replayed: false }, None, Nature::READ);
+            let state = Arc::clone(&states.borrow_and_update());
+            if E::revision(&state) != seen {
+                return self.told::<E>(&Answer { state, outcome: 0, replayed: false }, None, Nature::READ);
             }
             let left = until.saturating_duration_since(Instant::now());
-            match tokio::time::timeout(left, carts.changed()).await {
+            match tokio::time::timeout(left, states.changed()).await {
                 Ok(Ok(())) => {}
                 Ok(Err(_)) => return self.not_owner(),
                 Err(_) => return Reply::Unchanged,
@@ -178,12 +209,12 @@ impl Inbound {
     }
 
     fn not_owner(&self) -> Reply {
-        Reply::NotOwner { map_version: self.0.ground().routes.load().map_version }
+        Reply::NotOwner { map_version: self.ground().routes.load().map_version }
     }
 
     /// An answer from here, or passed on; what was read here was the newest if the lease lives still.
-    fn told(&self, answer: &Answer<Cart>, by: Option<(Arc<str>, Freshness)>, nature: Nature) -> Reply {
-        let Some((owner, freshness)) = journey::passed_on(by, self.0.freshness(), nature) else {
+    fn told<E: Hosted>(&self, answer: &Answer<E::State>, by: Option<(Arc<str>, Freshness)>, nature: Nature) -> Reply {
+        let Some((owner, freshness)) = journey::passed_on(by, self.freshness(), nature) else {
             return Reply::Failed(Failed::StoreUnavailable(false));
         };
         let stale_ms = if let Freshness::Stale(ms) = freshness { Some(ms) } else { None };
@@ -197,8 +228,8 @@ impl Inbound {
             effects: Box::default(),
             armed: None,
         };
-        match codec::encode_cart(&record) {
-            Ok(record) => Reply::Cart {
+        match E::encode(&record) {
+            Ok(record) => Reply::State {
                 record: record.into(),
                 outcome: answer.outcome,
                 replayed: answer.replayed,
@@ -218,10 +249,13 @@ fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
-fn failed(failure: CartFailure) -> Failed {
+fn failed<E: Hosted>(failure: Failure<E::Refusal>) -> Failed {
     let is_unknown = |effect| effect == Effect::Unknown;
     match failure {
-        Failure::Refused(refusal) => Failed::Refused(refusal),
+        Failure::Refused(refusal) => match E::encode_refusal(&refusal) {
+            Ok(refusal) => Failed::Refused(refusal),
+            Err(_) => Failed::Internal(false), // a few words
+        },
         Failure::KeyReused => Failed::KeyReused,
         Failure::TooManyKeys { retry_after } => Failed::TooManyKeys(millis(retry_after)),
         Failure::Overloaded { retry_after } => Failed::Overloaded(millis(retry_after)),
@@ -233,11 +267,11 @@ fn failed(failure: CartFailure) -> Failed {
     }
 }
 
-fn failure(failed: wire::Failed) -> CartFailure {
+fn failure<E: Hosted>(failed: Failed) -> Result<Failure<E::Refusal>, DecodeError> {
     let effect = |unknown| if unknown { Effect::Unknown } else { Effect::None };
     let after = Duration::from_millis;
-    match failed {
-        Failed::Refused(refusal) => Failure::Refused(refusal),
+    Ok(match failed {
+        Failed::Refused(refusal) => Failure::Refused(E::decode_refusal(&refusal)?),
         Failed::KeyReused => Failure::KeyReused,
         Failed::TooManyKeys(ms) => Failure::TooManyKeys { retry_after: after(ms) },
         Failed::Overloaded(ms) => Failure::Overloaded { retry_after: after(ms) },
@@ -246,5 +280,5 @@ fn failure(failed: wire::Failed) -> CartFailure {
         Failed::Quarantined(ms) => Failure::Quarantined { retry_after: after(ms) },
         Failed::Draining => Failure::Draining,
         Failed::Internal(unknown) => Failure::Internal(effect(unknown)),
-    }
+    })
 }

@@ -11,17 +11,21 @@ use std::{
 };
 
 use hashlink::LinkedHashMap;
+use ractor::ActorRef;
 use tokio::sync::{oneshot, watch};
 
 use super::{
     agenda,
     ask::{Ask, Failure},
     durable::{Durable, Entity, Facts, Input, Note, Outcome, Output, SaveOrder, Surroundings},
+    hands::Hands,
+    kinds::{Hosted, To},
+    shard::Message,
 };
 use crate::{
     codec::record::Armed,
     domain::ShardId,
-    store::{Done, Reason, Row, Saved, Store},
+    store::{Done, Saved, Store},
     telemetry::metrics::metrics,
 };
 
@@ -91,16 +95,6 @@ impl<S> Shown<S> {
     }
 }
 
-/// Results that come back to the shard.
-#[derive(Debug)]
-pub(super) enum Ended {
-    Loaded(u128, u128, Result<Option<Row>, Reason>),
-    Saved(u128, u128, Saved),
-}
-
-/// Where results are sent.
-pub(super) type Back = Arc<dyn Fn(Ended) + Send + Sync>;
-
 #[derive(Debug)]
 struct Resident<E: Entity> {
     machine: Durable<E, Ticket<E>>,
@@ -113,14 +107,25 @@ struct Resident<E: Entity> {
 pub(super) struct Ground {
     pub(super) shard: ShardId,
     pub(super) store: Arc<dyn Store>,
-    pub(super) back: Back,
+    /// Where results come back to.
+    pub(super) back: ActorRef<Message>,
     pub(super) op_id_next: u128,
+    /// Through which actors do what their states need done elsewhere.
+    pub(super) hands: Hands,
+}
+
+impl Ground {
+    /// Sends a result to the shard; one that stopped meanwhile needs none: its successor finds out for itself.
+    fn back<E: Hosted>(&self) -> impl Fn(u128, To<E>) + Send + Sync + 'static {
+        let back = self.back.clone();
+        move |id, to| drop(back.send_message(Message::Actor(E::addressed(id, to))))
+    }
 }
 
 /// What a step leaves for the shard to do.
 #[derive(Debug, Default)]
 pub(super) struct Aftermath {
-    pub(super) tick_at_ms: Vec<(u64, u128)>,
+    pub(super) tick_at_ms: Vec<u64>,
     pub(super) fenced: bool,
 }
 
@@ -134,7 +139,7 @@ pub(super) struct Residents<E: Entity> {
     outputs: Vec<Output<E, Ticket<E>>>,
 }
 
-impl<E: Entity> Residents<E> {
+impl<E: Hosted> Residents<E> {
     pub(super) fn new(shown: Arc<Shown<E::State>>) -> Self {
         shown.clear();
         let (actors, watchers) = (LinkedHashMap::new(), HashMap::new());
@@ -199,6 +204,11 @@ impl<E: Entity> Residents<E> {
     /// Whether any actor has a save of unknown outcome open.
     pub(super) fn any_unsettled(&self) -> bool {
         self.actors.values().any(|resident| resident.machine.is_unsettled())
+    }
+
+    /// What the actors in memory weigh, estimated.
+    pub(super) const fn weight_bytes(&self) -> usize {
+        self.weight_bytes
     }
 
     /// Whether anything waits, or is on its way to the store.
@@ -282,7 +292,15 @@ impl<E: Entity> Residents<E> {
                 Output::Retracted => {
                     self.shown.lock().remove(&id);
                 }
-                Output::WakeAt(at_ms) => after.tick_at_ms.push((at_ms, id)),
+                Output::WakeAt(at_ms) => after.tick_at_ms.push(at_ms),
+                Output::Perform { number, call } => {
+                    let (back, hands) = (ground.back::<E>(), ground.hands.clone());
+                    metrics().actor_deeds_total.with_label_values(&["begun"]).inc();
+                    tokio::spawn(async move {
+                        let result = hands.perform::<E>(id, call).await;
+                        back(id, To::Performed(number, result));
+                    });
+                }
                 Output::Unmark(armed) => unmark::<E>(id, armed, ground),
                 Output::Fenced => after.fenced = true,
                 Output::Note(note) => count::<E>(id, &note),
@@ -310,18 +328,18 @@ pub(super) fn input<E: Entity>(ask: Ask<E::Command>, since_ms: u64, token: Ticke
     Input::Ask { ask, since_ms, token }
 }
 
-fn load<E: Entity>(id: u128, number: u128, serial: bool, ground: &Ground) {
-    let (back, asked) = (Arc::clone(&ground.back), Instant::now());
+fn load<E: Hosted>(id: u128, number: u128, serial: bool, ground: &Ground) {
+    let (back, asked) = (ground.back::<E>(), Instant::now());
     let loading = ground.store.load(E::KIND, id, serial);
     tokio::spawn(async move {
         let result = loading.await;
         metrics().store_load_duration_seconds.observe(asked.elapsed().as_secs_f64());
-        back(Ended::Loaded(id, number, result));
+        back(id, To::Loaded(number, result));
     });
 }
 
-fn save<E: Entity>(id: u128, order: SaveOrder, ground: &Ground) {
-    let (back, asked) = (Arc::clone(&ground.back), Instant::now());
+fn save<E: Hosted>(id: u128, order: SaveOrder, ground: &Ground) {
+    let (back, asked) = (ground.back::<E>(), Instant::now());
     let SaveOrder { expect, row, arm, riders } = order;
     metrics().actor_coalesced_commands.observe(riders as f64);
     metrics().store_saved_bytes_total.inc_by(row.body.len() as u64);
@@ -338,7 +356,7 @@ fn save<E: Entity>(id: u128, order: SaveOrder, ground: &Ground) {
         };
         let seconds = asked.elapsed().as_secs_f64();
         metrics().store_save_duration_seconds.with_label_values(&[outcome]).observe(seconds);
-        back(Ended::Saved(id, op_id, saved));
+        back(id, To::Saved(op_id, saved));
     });
     ground.store.save_then(E::KIND, id, expect, row, marks, done);
 }
@@ -391,6 +409,7 @@ fn count<E: Entity>(id: u128, note: &Note) {
         Note::Unwritable(why) => {
             tracing::error!(actor.kind = ?E::KIND, actor.id = %id, why, "its row cannot be written");
         }
+        Note::TriedAgain => metrics.actor_deeds_total.with_label_values(&["again"]).inc(),
         Note::Waited(ms) => {
             metrics.actor_mailbox_wait_seconds.observe(Duration::from_millis(*ms).as_secs_f64());
         }

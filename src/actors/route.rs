@@ -8,21 +8,18 @@ use std::{
 
 use super::{
     ask::{Answer, Ask, Effect, Failure, Told},
-    handle::{CartFailure, Handle},
-    journey::{self, Entrance, Journey, Nature, Way},
-    remote::{self, Reached},
+    durable::Entity,
+    handle::Handle,
+    journey::{self, Entrance, Journey, Nature, Reached, Way},
+    kinds::{Hosted, To},
+    remote,
     residents::Ticket,
-    shard::Message,
     system::Served,
 };
 use crate::{
-    actors::cart::CartEntity,
-    cluster::{AskError, NotSent},
-    codec::wire,
-    domain::{
-        CartId,
-        cart::{Cart, Command, Refusal},
-    },
+    cluster::{AskError, Lane, NotSent},
+    codec::{EncodeError, wire},
+    domain::Id,
     telemetry::metrics::metrics,
 };
 
@@ -31,60 +28,69 @@ pub(super) const PARKED_MAX: usize = 8 * 1024;
 /// A request that waits looks again after so long, whether anything was told or not: sessions come without a word.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
-type Next = journey::Next<Cart, Refusal>;
+type Next<E> = journey::Next<<E as Entity>::State, <E as Entity>::Refusal>;
 
-/// What is wanted of a cart.
-#[derive(Clone, Debug)]
+/// What is wanted of an actor.
+#[derive(Debug)]
 #[expect(
     clippy::large_enum_variant,
     reason = "nearly every one is the large one, and a box would cost an allocation each"
 )]
-pub(super) enum Wanted {
+pub(super) enum Wanted<E: Entity> {
     Read,
-    Ask(Ask<Command>),
+    Ask(Ask<E::Command>),
 }
 
-impl Wanted {
+impl<E: Hosted> Wanted<E> {
     pub(super) const fn nature(&self) -> Nature {
         match self {
             Self::Read => Nature::READ,
-            Self::Ask(ask) => Nature { is_read: false, is_repeatable: ask.key.is_some() },
+            Self::Ask(ask) => Nature { is_read: false, is_repeatable: ask.key.is_some() || ask.is_deed },
         }
     }
 
-    fn question(&self) -> wire::Question {
-        match self {
+    fn question(&self) -> Result<wire::Question, EncodeError> {
+        Ok(match self {
             Self::Read => wire::Question::Read,
             Self::Ask(ask) => wire::Question::Ask {
-                command: ask.command.clone(),
+                command: E::encode_command(&ask.command)?,
                 by: ask.by,
                 if_revision: ask.if_revision,
                 key: ask.key.map(|key| (key.key, key.request)),
+                is_deed: ask.is_deed,
             },
+        })
+    }
+
+    /// Deeds between actors have lanes of their own: shoppers' requests cannot use up their credits.
+    const fn lane(&self) -> Lane {
+        match self {
+            Self::Ask(ask) if ask.is_deed => Lane::Commands,
+            _ => Lane::Requests,
         }
     }
 }
 
 impl Handle {
-    /// Asks whoever owns the cart.
-    pub(super) async fn routed(
+    /// Asks whoever owns the actor.
+    pub(super) async fn routed<E: Hosted>(
         &self,
-        id: CartId,
-        wanted: Wanted,
+        id: Id,
+        wanted: Wanted<E>,
         timeout: Duration,
-    ) -> Result<Told<Answer<Cart>>, CartFailure> {
+    ) -> Result<Told<Answer<E::State>>, Failure<E::Refusal>> {
         self.routed_on(id, wanted, timeout, 0, 0).await
     }
 
     /// The same for a request that was forwarded so often, by a map of this version.
-    pub(super) async fn routed_on(
+    pub(super) async fn routed_on<E: Hosted>(
         &self,
-        id: CartId,
-        wanted: Wanted,
+        id: Id,
+        wanted: Wanted<E>,
         timeout: Duration,
         hops: u8,
         map_version: u64,
-    ) -> Result<Told<Answer<Cart>>, CartFailure> {
+    ) -> Result<Told<Answer<E::State>>, Failure<E::Refusal>> {
         let deadline = Instant::now() + timeout;
         let left = || deadline.saturating_duration_since(Instant::now());
         let mut journey = Journey::new(hops);
@@ -102,16 +108,16 @@ impl Handle {
                 (Way::Here, Some(served)) => self.here(&served, id, &wanted, left()).await,
                 (Way::There(_), _) if journey.is_at_its_end() => {
                     // Told to the one who asked, who knows a newer map by now or will.
-                    Next::Answer(Err(Failure::NotOwner))
+                    Next::<E>::Answer(Err(Failure::NotOwner))
                 }
                 (Way::There(node), _) => self.there(&node, id, &wanted, left(), &mut journey).await,
-                (Way::Wait | Way::Here, _) => Next::Again(newer_than),
-                (Way::Nowhere, _) => Next::Answer(Err(Failure::NotOwner)),
+                (Way::Wait | Way::Here, _) => Next::<E>::Again(newer_than),
+                (Way::Nowhere, _) => Next::<E>::Answer(Err(Failure::NotOwner)),
             };
             match next {
-                Next::Answer(Ok(told)) => return Ok(told),
-                Next::Answer(Err(failure)) => return Err(journey.failed(failure)),
-                Next::Again(version) => newer_than = newer_than.max(version),
+                Next::<E>::Answer(Ok(told)) => return Ok(told),
+                Next::<E>::Answer(Err(failure)) => return Err(journey.failed(failure)),
+                Next::<E>::Again(version) => newer_than = newer_than.max(version),
             }
             if self.ground().closed.load(Ordering::Relaxed) {
                 return Err(journey.failed(Failure::Draining));
@@ -131,45 +137,48 @@ impl Handle {
         }
     }
 
-    async fn here(&self, served: &Served, id: CartId, wanted: &Wanted, timeout: Duration) -> Next {
+    async fn here<E: Hosted>(&self, served: &Served, id: Id, wanted: &Wanted<E>, timeout: Duration) -> Next<E> {
         let outcome = match wanted {
             Wanted::Read => {
-                let read = |since_ms, ticket| Message::Read { id: id.0.0, timeout, since_ms, ticket };
-                match self.exchange(served, timeout, read).await {
+                let read = |since_ms, ticket: Ticket<E>| To::<E>::Read { timeout, since_ms, ticket };
+                match self.exchange(served, id, timeout, read).await {
                     // The shard crashed and is up again: a read has no effect, so it may be asked twice.
-                    Err(Failure::Internal(Effect::Unknown)) => self.exchange(served, timeout, read).await,
+                    Err(Failure::Internal(Effect::Unknown)) => self.exchange(served, id, timeout, read).await,
                     other => other,
                 }
             }
             Wanted::Ask(ask) => {
                 let ask = Box::new(Ask { timeout, ..ask.clone() });
-                let message = |since_ms, ticket: Ticket<CartEntity>| Message::Ask { id: id.0.0, ask, since_ms, ticket };
-                self.exchange(served, timeout, message).await
+                let message = |since_ms, ticket: Ticket<E>| To::Ask { ask, since_ms, ticket };
+                self.exchange(served, id, timeout, message).await
             }
         };
         Journey::after_here(outcome)
     }
 
-    async fn there(
+    async fn there<E: Hosted>(
         &self,
         node: &Arc<str>,
-        id: CartId,
-        wanted: &Wanted,
+        id: Id,
+        wanted: &Wanted<E>,
         timeout: Duration,
         journey: &mut Journey,
-    ) -> Next {
-        let Some(links) = &self.node().links else { return Next::Again(0) };
-        let Some((to, hops)) = journey.leg(node, links.is_up(node), || links.up()) else { return Next::Again(0) };
+    ) -> Next<E> {
+        let Some(links) = &self.node().links else { return Next::<E>::Again(0) };
+        let Some((to, hops)) = journey.leg(node, links.is_up(node), || links.up()) else { return Next::<E>::Again(0) };
         let map_version = self.ground().routes.load().map_version;
-        let request = wire::Request { hops, map_version, cart: id, question: wanted.question() };
-        let reached = remote::ask(&**links, &to, request, timeout).await;
+        let Ok(question) = wanted.question() else {
+            return Next::<E>::Answer(Err(Failure::Internal(Effect::None))); // larger than any request that was let in
+        };
+        let request = wire::Request { hops, map_version, kind: E::KIND as u8, id, question };
+        let reached = remote::ask::<E>(&**links, &to, wanted.lane(), request, timeout).await;
         count(&reached, wanted.nature());
         journey.after_there(reached, to, wanted.nature())
     }
 }
 
 /// Counts what came of asking another node.
-fn count(reached: &Reached, nature: Nature) {
+fn count<S, R>(reached: &Reached<S, R>, nature: Nature) {
     let forwards = &metrics().cluster_forwards_total;
     let again = |why| metrics().cluster_retries_total.with_label_values(&[why]).inc();
     match reached {

@@ -14,20 +14,19 @@ use std::{
 };
 
 use ractor::{Actor, ActorProcessingErr, ActorRef};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::mpsc;
 
 use super::{
     agenda,
-    ask::{Ask, Failure},
-    cart::CartEntity,
-    durable::{Facts, Input, Surroundings},
+    durable::Surroundings,
+    hands::Hands,
     journey::Entrance,
-    residents::{Aftermath, Ended, Ground, Place, Queue, Residents, Shown, Ticket, input},
+    kinds::{self, Addressed, Kinds, Shows},
+    residents::{Aftermath, Ground, Queue},
     system::{Options, Settled},
 };
 use crate::{
-    codec::record::Armed,
-    domain::{ShardId, UnixMillis, cart},
+    domain::{ShardId, UnixMillis},
     store::{IndexEntry, Kind, Reason, Store},
     telemetry::{clock, metrics::metrics},
 };
@@ -47,7 +46,7 @@ const PASSIVATION_LOOKS: usize = 256;
 #[derive(Debug)]
 pub(super) struct Door {
     pub(super) shard: ShardId,
-    pub(super) carts: Arc<Shown<cart::Cart>>,
+    pub(super) shows: Shows,
     pub(super) queue: Arc<Queue>,
     /// [`OPEN`], [`CLOSED`] or [`SHUT`].
     state: AtomicU8,
@@ -62,8 +61,7 @@ const SHUT: u8 = 2;
 
 impl Door {
     pub(super) fn new(shard: ShardId) -> Self {
-        let (carts, queue) = (Arc::default(), Arc::default());
-        Self { shard, carts, queue, state: AtomicU8::new(OPEN) }
+        Self { shard, shows: Shows::default(), queue: Arc::default(), state: AtomicU8::new(OPEN) }
     }
 
     pub(super) fn is_open(&self) -> bool {
@@ -99,32 +97,12 @@ impl Door {
 
 /// What a shard is asked.
 pub(super) enum Message {
-    Ask {
-        id: u128,
-        ask: Box<Ask<cart::Command>>,
-        since_ms: u64,
-        ticket: Ticket<CartEntity>,
-    },
-    Read {
-        id: u128,
-        timeout: Duration,
-        since_ms: u64,
-        ticket: Ticket<CartEntity>,
-    },
-    Watch {
-        id: u128,
-        reply: oneshot::Sender<Option<watch::Receiver<Arc<cart::Cart>>>>,
-        place: Place,
-    },
-    Facts {
-        id: u128,
-        reply: oneshot::Sender<Option<Facts>>,
-    },
-    Ended(Ended),
+    /// For one of its actors.
+    Actor(Addressed),
+    /// A row was seen by the sweep whose timer the agenda may have lost.
+    Due(Addressed),
     /// An agenda scan ended.
     Scanned(Scanned),
-    /// A row was seen by the sweep whose timer the agenda may have lost.
-    Due(u128, Armed),
     /// A timer of some actor has come.
     Tick,
     /// Housekeeping: passivate, scan the agenda.
@@ -165,15 +143,17 @@ pub(super) struct Setting {
     pub(super) served: Arc<AtomicUsize>,
     /// Told when a newer owner shows up.
     pub(super) fenced: mpsc::Sender<(u16, u64)>,
+    /// Through which its actors do what they need done elsewhere.
+    pub(super) hands: Hands,
 }
 
 pub(super) struct ShardActor;
 
 pub(super) struct State {
     setting: Setting,
-    carts: Residents<CartEntity>,
+    kinds: Kinds,
     ground: Ground,
-    timers: BinaryHeap<Reverse<(u64, u128)>>,
+    timers: BinaryHeap<Reverse<(u64, Kind, u128)>>,
     /// The earliest tick that is on its way.
     tick_at_ms: Option<u64>,
     /// `None` = not read yet.
@@ -190,14 +170,15 @@ impl Actor for ShardActor {
     type Arguments = Setting;
 
     async fn pre_start(&self, myself: ActorRef<Message>, setting: Setting) -> Result<State, ActorProcessingErr> {
-        let back = Arc::new(move |ended| {
-            // A shard that stopped meanwhile needs no results: its successor loads for itself.
-            let _ = myself.send_message(Message::Ended(ended));
-        });
-        let ground =
-            Ground { shard: setting.door.shard, store: Arc::clone(&setting.store), back, op_id_next: clock::random() };
+        let ground = Ground {
+            shard: setting.door.shard,
+            store: Arc::clone(&setting.store),
+            back: myself,
+            op_id_next: clock::random(),
+            hands: setting.hands.clone(),
+        };
         Ok(State {
-            carts: Residents::new(Arc::clone(&setting.door.carts)),
+            kinds: Kinds::new(&setting.door.shows),
             setting,
             ground,
             timers: BinaryHeap::new(),
@@ -219,39 +200,13 @@ impl Actor for ShardActor {
         state.setting.door.queue.progress_ms.store(mono_ms, Ordering::Relaxed);
         let around = state.around(mono_ms);
         match message {
-            Message::Ask { id, ask, since_ms, ticket } => {
-                if state.is_elsewhere() {
-                    let _ = ticket.reply.send(Err(Failure::NotOwner)); // who asked may have gone
-                } else {
-                    state.step(&myself, id, input(*ask, since_ms, ticket), &around);
-                }
-            }
-            Message::Read { id, timeout, since_ms, ticket } => {
-                if state.is_elsewhere() {
-                    let _ = ticket.reply.send(Err(Failure::NotOwner)); // who asked may have gone
-                } else {
-                    state.step(&myself, id, Input::Read { timeout, since_ms, token: ticket }, &around);
-                }
-            }
-            Message::Watch { id, reply, place } => {
-                drop(place);
-                let _ = reply.send(state.carts.watch(id)); // who asked may have gone
-            }
-            Message::Facts { id, reply } => {
-                let _ = reply.send(state.carts.facts(id)); // who asked may have gone
-            }
-            Message::Ended(Ended::Loaded(id, number, result)) => {
-                state.step(&myself, id, Input::Loaded(number, result), &around);
-            }
-            Message::Ended(Ended::Saved(id, op_id, saved)) => {
-                state.step(&myself, id, Input::Saved(op_id, saved), &around);
-            }
+            Message::Actor(message) => state.take(&myself, message, &around),
+            Message::Due(wake) => state.wake(&myself, wake, &around),
             Message::Scanned(scanned) => state.scanned(&myself, scanned, &around),
-            Message::Due(id, armed) => state.wake(&myself, id, armed, &around),
             Message::Tick => state.tick(&myself, &around),
             Message::Pulse => state.pulse(&myself, &around),
             Message::Release(settled) => {
-                state.carts.end_watches();
+                state.kinds.end_watches();
                 state.releasing.push(settled);
             }
             Message::Reopen => {
@@ -259,11 +214,11 @@ impl Actor for ShardActor {
                 state.releasing.clear();
             }
             Message::Abandon => {
-                state.carts.abandon(&Failure::NotOwner);
+                state.kinds.abandon();
                 myself.stop(None);
             }
         }
-        if !state.releasing.is_empty() && !state.carts.any_open() {
+        if !state.releasing.is_empty() && !state.kinds.any_open() {
             state.released = true;
             for settled in state.releasing.drain(..) {
                 settled(true);
@@ -289,16 +244,13 @@ impl State {
         self.released || self.setting.door.is_shut()
     }
 
-    fn step(
-        &mut self,
-        myself: &ActorRef<Message>,
-        id: u128,
-        input: Input<CartEntity, Ticket<CartEntity>>,
-        around: &Surroundings,
-    ) {
-        let Aftermath { tick_at_ms, fenced } = self.carts.step(id, input, around, &mut self.ground);
-        for (at_ms, id) in tick_at_ms {
-            self.timers.push(Reverse((at_ms, id)));
+    fn take(&mut self, myself: &ActorRef<Message>, message: Addressed, around: &Surroundings) {
+        let (kind, id) = message.whose();
+        let is_elsewhere = self.is_elsewhere();
+        let Some(after) = self.kinds.take(message, is_elsewhere, around, &mut self.ground) else { return };
+        let Aftermath { tick_at_ms, fenced } = after;
+        for at_ms in tick_at_ms {
+            self.timers.push(Reverse((at_ms, kind, id)));
         }
         self.schedule(myself, around.mono_ms);
         if fenced {
@@ -315,13 +267,13 @@ impl State {
             shard.epoch = self.setting.epoch,
             "fenced: another node owns this shard now; its actors are dropped here"
         );
-        self.carts.abandon(&Failure::NotOwner);
+        self.kinds.abandon();
         self.timers.clear();
         let _ = self.setting.fenced.try_send((self.setting.door.shard.0, self.setting.epoch)); // a node that stops needs not be told
     }
 
     fn schedule(&mut self, myself: &ActorRef<Message>, mono_ms: u64) {
-        let Some(Reverse((at_ms, _))) = self.timers.peek() else { return };
+        let Some(Reverse((at_ms, ..))) = self.timers.peek() else { return };
         if self.tick_at_ms.is_none_or(|pending_ms| pending_ms > *at_ms) {
             self.tick_at_ms = Some(*at_ms);
             let wait = Duration::from_millis(at_ms.saturating_sub(mono_ms));
@@ -331,12 +283,14 @@ impl State {
 
     fn tick(&mut self, myself: &ActorRef<Message>, around: &Surroundings) {
         self.tick_at_ms = None;
-        while let Some(Reverse((at_ms, id))) = self.timers.peek().copied() {
+        while let Some(Reverse((at_ms, kind, id))) = self.timers.peek().copied() {
             if at_ms > around.mono_ms {
                 break;
             }
             self.timers.pop();
-            self.step(myself, id, Input::Tick, around);
+            if let Some(tick) = kinds::tick(kind, id) {
+                self.take(myself, tick, around);
+            }
         }
         self.schedule(myself, around.mono_ms);
     }
@@ -344,7 +298,7 @@ impl State {
     fn pulse(&mut self, myself: &ActorRef<Message>, around: &Surroundings) {
         let options = &self.setting.options;
         let share_bytes = options.resident_bytes_max / self.setting.served.load(Ordering::Relaxed).max(1);
-        self.carts.passivate(around.mono_ms, options.idle_after_ms, share_bytes, PASSIVATION_LOOKS);
+        self.kinds.passivate(around.mono_ms, options.idle_after_ms, share_bytes, PASSIVATION_LOOKS);
         if !self.scanning && self.releasing.is_empty() && !self.is_elsewhere() {
             self.scanning = true;
             let scan = Scan {
@@ -352,7 +306,7 @@ impl State {
                 shard: self.setting.door.shard,
                 low_mark: self.low_mark,
                 now: around.wall,
-                may_advance: !self.carts.any_unsettled(),
+                may_advance: !self.kinds.any_unsettled(),
             };
             let myself = myself.clone();
             tokio::spawn(async move {
@@ -367,9 +321,10 @@ impl State {
         self.low_mark = scanned.low_mark;
         let mut overdue_ms = 0;
         for entry in scanned.due {
-            if let Some((Kind::Cart, id, armed)) = agenda::parse(&entry.key) {
+            let Some((kind, id, armed)) = agenda::parse(&entry.key) else { continue };
+            if let Some(wake) = kinds::wake(kind, id, armed) {
                 overdue_ms = overdue_ms.max(around.wall.since_ms(armed.due));
-                self.wake(myself, id, armed, around);
+                self.wake(myself, wake, around);
             }
         }
         if overdue_ms > 0 {
@@ -377,10 +332,10 @@ impl State {
         }
     }
 
-    fn wake(&mut self, myself: &ActorRef<Message>, id: u128, armed: Armed, around: &Surroundings) {
+    fn wake(&mut self, myself: &ActorRef<Message>, wake: Addressed, around: &Surroundings) {
         if self.releasing.is_empty() && !self.is_elsewhere() {
             metrics().agenda_wakes_total.inc();
-            self.step(myself, id, Input::Wake(armed), around);
+            self.take(myself, wake, around);
         }
     }
 }

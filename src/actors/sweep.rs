@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::{agenda, cart::CartEntity, durable::Entity, shard::Message, system::Ground};
+use super::{agenda, kinds, shard::Message, system::Ground};
 use crate::{
     codec::record::Armed,
     domain::{Id, UnixMillis},
@@ -45,34 +45,43 @@ pub(super) async fn run(store: Arc<dyn Store>, ground: Arc<Ground>, shards: u16)
     day.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         day.tick().await;
-        let mut cursor = None;
-        // An unreachable store ends the pass; the next one starts anew.
-        while let Ok(page) = store.scan_rows(Kind::Cart, cursor, PAGE).await {
-            for (id, row) in page.rows {
-                mend(&store, &ground, shards, id, &row).await;
-            }
-            cursor = page.next;
-            if cursor.is_none() {
-                break;
-            }
-            tokio::time::sleep(PAUSE).await;
+        for kind in kinds::HOSTED {
+            pass(&store, &ground, shards, *kind).await;
         }
     }
 }
 
-async fn mend(store: &Arc<dyn Store>, ground: &Ground, shards: u16, id: u128, row: &Row) {
+/// Passes over the rows of one kind.
+async fn pass(store: &Arc<dyn Store>, ground: &Ground, shards: u16, kind: Kind) {
+    let mut cursor = None;
+    // An unreachable store ends the pass; the next one starts anew.
+    while let Ok(page) = store.scan_rows(kind, cursor, PAGE).await {
+        for (id, row) in page.rows {
+            mend(store, ground, shards, kind, id, &row).await;
+        }
+        cursor = page.next;
+        if cursor.is_none() {
+            break;
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+async fn mend(store: &Arc<dyn Store>, ground: &Ground, shards: u16, kind: Kind, id: u128, row: &Row) {
     // A row that this release cannot read is reported when somebody asks for it.
-    let Ok(record) = CartEntity::decode(&row.body) else { return };
+    let armed = kinds::armed(kind, &row.body);
     let shard = Id(id).slot().shard(shards);
     // Each node mends what it serves.
     let Some(served) = ground.places[usize::from(shard.0)].load_full() else { return };
-    match need(record.armed, clock::now()) {
+    match need(armed, clock::now()) {
         Need::Nothing => {}
         Need::Wake(armed) => {
-            let _ = served.actor.load().send_message(Message::Due(id, armed)); // next pass
+            if let Some(wake) = kinds::wake(kind, id, armed) {
+                let _ = served.actor.load().send_message(Message::Due(wake)); // next pass
+            }
         }
         Need::Renew(armed) => {
-            let _ = store.index_put(vec![agenda::entry(shard, Kind::Cart, id, armed)]).await; // next pass
+            let _ = store.index_put(vec![agenda::entry(shard, kind, id, armed)]).await; // next pass
         }
     }
 }

@@ -20,6 +20,7 @@ use tokio::{
 use super::{
     agenda,
     handle::Handle,
+    hands::Hands,
     shard::{Door, Message, Setting, ShardActor},
 };
 use crate::{
@@ -129,10 +130,18 @@ impl System {
         });
         // Each shard is lost once until it is adopted again.
         let (fenced_by, fenced) = mpsc::channel(usize::from(options.shards).max(1));
-        let start = Start { ground: Arc::clone(&ground), store: Arc::clone(&store), options, fenced: fenced_by };
+        let hands = Hands::default();
+        let start = Start {
+            ground: Arc::clone(&ground),
+            store: Arc::clone(&store),
+            options,
+            fenced: fenced_by,
+            hands: hands.clone(),
+        };
         let shards = start.options.shards;
         let (supervisor, _) = Actor::spawn(None, Supervisor, start).await?;
         let handle = Handle::new(Arc::clone(&ground), node);
+        hands.equip(handle.clone());
         let clockwork = vec![
             tokio::spawn(pulse(Arc::clone(&ground))),
             tokio::spawn(super::sweep::run(store, Arc::clone(&ground), shards)),
@@ -311,6 +320,7 @@ struct Start {
     store: Arc<dyn Store>,
     options: Options,
     fenced: mpsc::Sender<(u16, u64)>,
+    hands: Hands,
 }
 
 struct Watched {
@@ -328,6 +338,7 @@ impl Watched {
             fence: owned.fence,
             served: Arc::clone(&self.start.ground.served),
             fenced: self.start.fenced.clone(),
+            hands: self.start.hands.clone(),
         }
     }
 }

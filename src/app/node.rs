@@ -141,11 +141,8 @@ struct Late {
 }
 
 impl Serve for Late {
-    fn serve(&self, _: &Arc<str>, lane: Lane, body: Bytes, deadline: Duration, reply: Reply) {
+    fn serve(&self, _: &Arc<str>, _: Lane, body: Bytes, deadline: Duration, reply: Reply) {
         let Some((inbound, _)) = self.ready.get() else { return };
-        if lane == Lane::Commands {
-            return; // no actor of this release sends any
-        }
         match inbound.answer_at_once(&body) {
             Ok(answer) => reply.send(answer),
             Err(request) => {

@@ -55,6 +55,10 @@ pub enum RecordKind {
     Request = 7,
     /// What it is told; never stored.
     Reply = 8,
+    /// A command to an actor; never stored.
+    Command = 14,
+    /// Why an actor says no; never stored.
+    Refusal = 15,
 }
 
 /// Why bytes are no record that this release can read.

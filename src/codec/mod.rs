@@ -5,6 +5,7 @@
 //! version n+1 before any release writes it, so every release can be rolled back by one.
 
 mod cart;
+mod cart_wire;
 mod catalog;
 mod cluster;
 pub mod envelope;
@@ -14,6 +15,7 @@ pub mod wire;
 pub(crate) mod tests;
 
 pub use cart::{CART_SCHEMA_V, decode_cart, encode_cart};
+pub use cart_wire::{decode_cart_command, decode_cart_refusal, encode_cart_command, encode_cart_refusal};
 pub use catalog::{CATALOG_SCHEMA_V, CatalogHead, decode_chunk, decode_head, encode_chunk, encode_head};
 pub use cluster::{
     ClusterKeys, KEYS_SCHEMA_V, MAP_SCHEMA_V, MEMBER_SCHEMA_V, Member, MemberState, ShardEntry, ShardMap, decode_keys,

@@ -106,7 +106,14 @@ impl<T> Change<T> {
     }
 
     pub(super) fn ask(&self, command: Command, timeout: Duration) -> Ask<Command> {
-        Ask { command, by: Some(self.to.caller.owner()), if_revision: self.if_revision, key: self.key, timeout }
+        Ask {
+            command,
+            by: Some(self.to.caller.owner()),
+            if_revision: self.if_revision,
+            key: self.key,
+            timeout,
+            is_deed: false,
+        }
     }
 }
 

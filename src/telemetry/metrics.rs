@@ -72,6 +72,8 @@ metrics! {
     actor_activations_total: IntCounter = counter;
     /// Actors that left memory, by reason.
     actor_passivations_total: IntCounterVec = |n, h| IntCounterVec::new(Opts::new(n, h), &["reason"]);
+    /// Deeds of actors elsewhere (commands to other actors, payments), begun and tried again.
+    actor_deeds_total: IntCounterVec = |n, h| IntCounterVec::new(Opts::new(n, h), &["how"]);
     /// Seconds that a command waited between its admission and its turn.
     actor_mailbox_wait_seconds: Histogram = latency;
     /// Commands that shared one save.

@@ -8,7 +8,7 @@ use std::{
 
 use super::{
     Committed, Durable, Entity, Flight, Note, Output, Phase, Rider, SaveOrder, Surroundings, Token, Verdict, Work,
-    planted::planted, receipts, release, reply, saving::ANSWER_AFTER_MAX_MS,
+    deeds::LOOK_AFTER_MS, planted::planted, receipts, release, reply, saving::ANSWER_AFTER_MAX_MS,
 };
 use crate::{
     actors::ask::{Ask, Effect, Failure},
@@ -176,6 +176,14 @@ impl<'a, E: Entity, T: Token> Turn<'a, E, T> {
         match work {
             Work::Read(_) => Verdict::Seen(0),
             Work::Ask(ask, _) => self.ask(ask, around),
+            Work::Done(command) => {
+                let context = self.own_context(around);
+                match self.apply(command, &context) {
+                    Ok(true) => Verdict::Done(0),
+                    Ok(false) => Verdict::Seen(0),
+                    Err(refusal) => Verdict::Failed(Failure::Refused(refusal)),
+                }
+            }
             Work::Wake(armed) => {
                 self.wake(*armed, around);
                 Verdict::Seen(0)
@@ -200,10 +208,10 @@ impl<'a, E: Entity, T: Token> Turn<'a, E, T> {
             if_revision: ask.if_revision,
             expire_after_ms: around.expire_after_ms,
         };
-        let outcome = E::outcome(&ask.command);
         match self.apply(&ask.command, &context) {
             Err(refusal) => Verdict::Failed(Failure::Refused(refusal)),
             Ok(changed) => {
+                let outcome = E::outcome(&ask.command, self.state());
                 let Some(key) = ask.key else {
                     return if changed { Verdict::Done(outcome) } else { Verdict::Seen(outcome) };
                 };
@@ -216,6 +224,11 @@ impl<'a, E: Entity, T: Token> Turn<'a, E, T> {
                 Verdict::Done(outcome)
             }
         }
+    }
+
+    /// What surrounds the actor's own work.
+    fn own_context(&self, around: &Surroundings) -> Context {
+        Context { now: self.now, by: None, if_revision: None, expire_after_ms: around.expire_after_ms }
     }
 
     fn apply(&mut self, command: &E::Command, context: &Context) -> Result<bool, E::Refusal> {
@@ -251,8 +264,7 @@ impl<'a, E: Entity, T: Token> Turn<'a, E, T> {
             return;
         }
         if E::wake_at(state).is_some_and(|due| due <= self.now) {
-            let context =
-                Context { now: self.now, by: None, if_revision: None, expire_after_ms: around.expire_after_ms };
+            let context = self.own_context(around);
             // A refusal means that there is nothing to do any more.
             let _ = self.apply(&E::on_wake(), &context);
         }
@@ -313,7 +325,9 @@ impl<'a, E: Entity, T: Token> Turn<'a, E, T> {
     /// A timer later than the armed one needs no new entry: it fires early and arms again, so that an add does not cost
     /// a second write.
     fn arm(&mut self, state: &E::State, version: u64) -> Option<Armed> {
-        let Some(due) = E::wake_at(state) else {
+        // What is done elsewhere is looked after, wherever the actor is then.
+        let look_after = (E::is_pending(state) && !planted!(NotLookedAfter)).then(|| self.now.plus_ms(LOOK_AFTER_MS));
+        let Some(due) = E::wake_at(state).into_iter().chain(look_after).min() else {
             self.armed = None;
             return None;
         };

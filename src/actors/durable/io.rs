@@ -23,6 +23,12 @@ pub trait Entity: fmt::Debug + Sized + 'static {
     type Event;
     /// Why it may say no.
     type Refusal: Clone + fmt::Debug + Send + 'static;
+    /// Names one deed that a state still needs done elsewhere.
+    type Step: Copy + PartialEq + fmt::Debug + Send + 'static;
+    /// What is to be done: another actor's command, a payment.
+    type Call: Clone + fmt::Debug + Send + 'static;
+    /// What came of it, for good.
+    type Done: fmt::Debug + Send + 'static;
 
     /// Decides; pure.
     ///
@@ -35,14 +41,21 @@ pub trait Entity: fmt::Debug + Sized + 'static {
     ) -> Result<Vec<Self::Event>, Self::Refusal>;
     /// Folds; pure and total.
     fn evolve(state: &mut Option<Self::State>, event: &Self::Event);
-    /// What a command that was accepted did, as the receipt keeps it.
-    fn outcome(command: &Self::Command) -> u32;
+    /// What a command that was accepted did, as the receipt keeps it; `state` is what it led to.
+    fn outcome(command: &Self::Command, state: Option<&Self::State>) -> u32;
     /// What to say of an actor that is not there.
     fn absent() -> Self::Refusal;
     /// When the clock must next do something.
     fn wake_at(state: &Self::State) -> Option<UnixMillis>;
     /// What the clock then asks.
     fn on_wake() -> Self::Command;
+    /// Whether anything must still be done elsewhere.
+    fn is_pending(state: &Self::State) -> bool;
+    /// What must still be done elsewhere: pure, so that whoever loads the row finds it again. It is done at least once, and
+    /// may be done late: the same step of the same state must always be the same deed.
+    fn pending(state: &Self::State) -> Vec<(Self::Step, Self::Call)>;
+    /// What the actor is told once it was done; on a state that needs it no more, it changes nothing.
+    fn on_done(step: Self::Step, done: Self::Done) -> Self::Command;
     /// Seconds until the store may forget a finished actor; `None` = not finished.
     fn ttl_s(state: &Self::State) -> Option<u32>;
     /// What a state costs in memory, estimated.
@@ -107,9 +120,15 @@ pub enum Input<E: Entity, T> {
     Loaded(u128, Result<Option<Row>, Reason>),
     /// The save with this `op_id` ended.
     Saved(u128, Saved),
+    /// The deed of this number was done, or must be tried again.
+    Performed(u128, Result<E::Done, Again>),
     /// A moment asked for by `WakeAt` has come.
     Tick,
 }
+
+/// A deed could not be done, or nobody knows whether it was: the same again, later.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Again;
 
 /// A save, complete: sending it again is sending the very same.
 #[derive(Clone, Debug)]
@@ -145,6 +164,13 @@ pub enum Output<E: Entity, T> {
     Committed(Arc<E::State>),
     /// Nothing may be shown to readers any more.
     Retracted,
+    /// Do this elsewhere, and tell what came of it.
+    Perform {
+        /// Comes back with the result: one of an earlier life is told apart.
+        number: u128,
+        /// What is to be done.
+        call: E::Call,
+    },
     /// Send `Tick` at this moment of the clock that never jumps.
     WakeAt(u64),
     /// This agenda entry is needed no more.
@@ -182,6 +208,8 @@ pub enum Note {
     Unwritable(String),
     /// A command waited this long for its turn.
     Waited(u64),
+    /// A deed must be tried again.
+    TriedAgain,
 }
 
 /// Facts about an actor, for operators: no state of a shopper's.

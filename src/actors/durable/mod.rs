@@ -18,6 +18,7 @@
 //!   a newer epoch means that this owner is deposed.
 
 mod batch;
+mod deeds;
 mod io;
 mod planted;
 mod receipts;
@@ -28,11 +29,11 @@ mod tests;
 
 use std::{sync::Arc, time::Duration};
 
-pub use self::io::{Entity, Facts, Input, Note, Outcome, Output, SaveOrder, Surroundings, Token};
+pub use self::io::{Again, Entity, Facts, Input, Note, Outcome, Output, SaveOrder, Surroundings, Token};
 use self::planted::planted;
 #[cfg(test)]
 pub(super) use self::planted::{Bug, plant};
-use self::{saving::Flight, trouble::Trouble};
+use self::{deeds::Deeds, saving::Flight, trouble::Trouble};
 use super::ask::{Answer, Ask, Effect, Failure};
 use crate::{
     codec::record::{Armed, Record},
@@ -56,6 +57,8 @@ pub struct Durable<E: Entity, T> {
     /// Whether the next load must be ordered with saves whose outcome this actor does not know.
     doubt: bool,
     trouble: Option<Box<Trouble>>,
+    /// What is being done elsewhere because the committed state needs it.
+    deeds: Deeds<E::Step>,
 }
 
 /// What is known to be in the store.
@@ -99,14 +102,21 @@ enum Work<E: Entity, T> {
     Ask(Ask<E::Command>, T),
     Read(T),
     Wake(Armed),
+    /// What came of a deed.
+    Done(E::Command),
 }
 
 impl<E: Entity, T> Work<E, T> {
     fn token(self) -> Option<T> {
         match self {
             Self::Ask(_, token) | Self::Read(token) => Some(token),
-            Self::Wake(_) => None,
+            Self::Wake(_) | Self::Done(_) => None,
         }
+    }
+
+    /// Whether nobody waits for it: the actor's own work, done again until it is done.
+    const fn is_own(&self) -> bool {
+        matches!(self, Self::Wake(_) | Self::Done(_))
     }
 }
 
@@ -139,7 +149,14 @@ impl<E: Entity> Verdict<E> {
 
 impl<E: Entity, T: Token> Default for Durable<E, T> {
     fn default() -> Self {
-        Self { phase: Phase::Cold, waiting: Vec::new(), tick_ms: u64::MAX, doubt: false, trouble: None }
+        Self {
+            phase: Phase::Cold,
+            waiting: Vec::new(),
+            tick_ms: u64::MAX,
+            doubt: false,
+            trouble: None,
+            deeds: Deeds::default(),
+        }
     }
 }
 
@@ -179,15 +196,20 @@ impl<E: Entity, T: Token> Durable<E, T> {
             }
             Input::Loaded(number, result) => self.loaded(number, result, around, op_id, out),
             Input::Saved(id, saved) => self.saved(id, saved, around, out),
+            Input::Performed(number, result) => self.performed(number, result, around, out),
             Input::Tick => self.tick(around, out),
         }
         self.advance(around, op_id, out);
+        self.perform(around, op_id, out);
     }
 
     /// Whether it may leave memory: nothing in flight, nobody waiting, no memory of panics that must be kept.
     #[must_use]
     pub fn is_idle(&self) -> bool {
-        matches!(self.phase, Phase::Cold | Phase::Ready(_)) && self.waiting.is_empty() && self.trouble.is_none()
+        matches!(self.phase, Phase::Cold | Phase::Ready(_))
+            && self.waiting.is_empty()
+            && self.trouble.is_none()
+            && !self.deeds.any_out()
     }
 
     /// Whether a save of unknown outcome is open: a shard with one is never handed off as clean.
@@ -280,14 +302,15 @@ impl<E: Entity, T: Token> Durable<E, T> {
         if let Phase::Saving { flight, .. } = &self.phase
             && flight.unsettled
             && (flight.refused || self.waiting.len() >= WAITING_MAX / 2)
-            && !matches!(waiting.work, Work::Wake(_))
+            && !waiting.work.is_own()
         {
             // The store is stuck: more would only wait for their deadlines.
             let effect = flight.effect_of(&waiting.work);
             return reply(waiting.work, Failure::StoreUnavailable(effect), out);
         }
         let oldest_ms = self.waiting.first().map_or(0, |first| around.mono_ms.saturating_sub(first.since_ms));
-        if (self.pending() >= WAITING_MAX || oldest_ms > WAITING_AGE_MAX_MS) && !planted!(QueueUnbounded) {
+        let is_full = self.pending() >= WAITING_MAX || oldest_ms > WAITING_AGE_MAX_MS;
+        if is_full && !matches!(waiting.work, Work::Done(_)) && !planted!(QueueUnbounded) {
             let retry_after = Duration::from_secs(1);
             return reply(waiting.work, Failure::Overloaded { retry_after }, out);
         }
@@ -347,6 +370,7 @@ impl<E: Entity, T: Token> Durable<E, T> {
                     out.push(Output::Committed(Arc::clone(&committed.record.state)));
                 }
                 self.phase = Phase::Ready(committed);
+                self.deeds.look();
             }
             Err(why) => {
                 out.push(Output::Note(Note::Unreadable(why)));
@@ -428,6 +452,7 @@ impl<E: Entity, T: Token> Durable<E, T> {
             }
         }
         next_ms = self.waiting.iter().map(|w| w.deadline_ms).fold(next_ms, u64::min);
+        next_ms = next_ms.min(self.deeds.tick(now_ms));
         if next_ms != u64::MAX {
             self.tick_by(next_ms, out);
         }

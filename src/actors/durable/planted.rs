@@ -42,6 +42,12 @@ pub(in crate::actors) enum Bug {
     AbsenceKept,
     /// The queue of one actor has no bound.
     QueueUnbounded,
+    /// What a state needs done elsewhere is begun before the state is committed.
+    PerformedBeforeSave,
+    /// What could not be done elsewhere is not tried again.
+    DeedGivenUp,
+    /// Nobody is woken for what must still be done elsewhere.
+    NotLookedAfter,
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{
-    Committed, Durable, Entity, Note, Output, Phase, Rider, SaveOrder, Surroundings, Token, Waiting, Work,
+    Committed, Deeds, Durable, Entity, Note, Output, Phase, Rider, SaveOrder, Surroundings, Token, Waiting, Work,
     planted::planted, release, reply,
 };
 use crate::{
@@ -90,6 +90,7 @@ impl<E: Entity, T: Token> Durable<E, T> {
         }
         out.extend(unmark.into_iter().map(Output::Unmark));
         self.phase = Phase::Ready(next);
+        self.deeds.look();
     }
 
     /// The save is lost: load again and decide its riders again, save those who cannot be told.
@@ -99,8 +100,9 @@ impl<E: Entity, T: Token> Durable<E, T> {
         self.doubt = true;
         let mut again = Vec::with_capacity(flight.riders.len() + self.waiting.len());
         for Rider { waiting, verdict } in flight.riders {
-            let keyed = matches!(&waiting.work, Work::Ask(ask, _) if ask.key.is_some());
-            if certainly_lost || keyed || !verdict.has_effect() {
+            // What came of a deed is told until the state shows it.
+            let repeats = waiting.work.is_own() || matches!(&waiting.work, Work::Ask(ask, _) if ask.key.is_some());
+            if certainly_lost || repeats || !verdict.has_effect() {
                 again.push(waiting);
             } else {
                 reply(waiting.work, Failure::StoreUnavailable(Effect::Unknown), out);
@@ -126,7 +128,7 @@ impl<E: Entity, T: Token> Durable<E, T> {
     /// The store takes no writes, and whether it took the save that is out is not known: who waits behind it is told at
     /// once. The clock's own work waits on.
     fn refuse_waiting(&mut self, out: &mut Vec<Output<E, T>>) {
-        let is_asked = |waiting: &mut Waiting<E, T>| !matches!(waiting.work, Work::Wake(_));
+        let is_asked = |waiting: &mut Waiting<E, T>| !waiting.work.is_own();
         let refused: Vec<_> = self.waiting.extract_if(.., is_asked).collect();
         for waiting in refused {
             let effect = self.effect_of(&waiting.work);
@@ -149,6 +151,7 @@ impl<E: Entity, T: Token> Durable<E, T> {
         for (work, failure) in waits {
             reply(work, failure, out);
         }
+        self.deeds = Deeds::default();
         out.push(Output::Fenced);
     }
 
@@ -164,6 +167,7 @@ impl<E: Entity, T: Token> Durable<E, T> {
         for (work, failure) in waits {
             reply(work, failure, out);
         }
+        self.deeds = Deeds::default();
     }
 }
 

@@ -84,7 +84,7 @@ impl Bench {
     fn ask(&mut self, token: u32, command: Command, key: Option<u128>) {
         let key = key.map(|key| Key { key, request: key });
         let timeout = Duration::from_secs(3);
-        let ask = Ask { command, by: Some(owner()), if_revision: None, key, timeout };
+        let ask = Ask { command, by: Some(owner()), if_revision: None, key, timeout, is_deed: false };
         self.step(Input::Ask { ask, since_ms: self.around.mono_ms, token });
     }
 
@@ -520,7 +520,7 @@ fn an_actor_that_panics_drops_one_command_and_rests_when_it_goes_on() {
         };
         for (token, wish) in wishes.iter().enumerate() {
             let (command, timeout) = (wish.clone(), Duration::from_secs(3));
-            let ask = Ask { command, by: None, if_revision: None, key: None, timeout };
+            let ask = Ask { command, by: None, if_revision: None, key: None, timeout, is_deed: false };
             let input = Input::Ask { ask, since_ms: around.mono_ms, token: token as u32 };
             machine.step(input, around, &mut op_id, &mut out);
         }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Durable, Entity, Note, Output, Phase, Surroundings, Token};
+use super::{Deeds, Durable, Entity, Note, Output, Phase, Surroundings, Token};
 use crate::actors::ask::Failure;
 
 /// Panics within [`PANIC_WINDOW_MS`] that quarantine an actor.
@@ -37,6 +37,7 @@ impl<E: Entity, T: Token> Durable<E, T> {
         out.push(Output::Note(Note::Panicked));
         out.push(Output::Retracted);
         self.phase = Phase::Cold;
+        self.deeds = Deeds::default();
         let now_ms = around.mono_ms;
         let trouble = self.trouble.get_or_insert_default();
         trouble.panics_ms.retain(|at| now_ms.saturating_sub(*at) < PANIC_WINDOW_MS);

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
-    entity::{Ask as Wish, No, TallyEntity},
+    entity::{Ask as Wish, No, TallyEntity, copy},
     store::{Committed, Model},
     world::Broken,
 };
@@ -211,7 +211,7 @@ impl Ledger {
                 if state.ops.iter().collect::<BTreeSet<_>>().len() != state.ops.len() {
                     return Err(Broken("P3", format!("a{id} holds an operation twice: {:?}", state.ops)));
                 }
-                if state.alarm.is_some() && record.armed.is_none() {
+                if (state.alarm.is_some() || !state.letters.is_empty()) && record.armed.is_none() {
                     return Err(Broken("P10", format!("a{id} version {} has an alarm and no timer", row.version)));
                 }
             }
@@ -244,8 +244,20 @@ impl Ledger {
         }
         for (id, history) in &model.history {
             let Some(head) = history.last() else { continue };
+            if let Some((op, to)) = head.record.state.letters.first() {
+                return Err(Broken("P10", format!("a{id} never learned that {op} was added to a{to}")));
+            }
             if let Some(alarm) = head.record.state.alarm {
                 return Err(Broken("P10", format!("a{id}'s alarm of {alarm:?} never rang")));
+            }
+        }
+        for (op, known) in &self.ops {
+            let Wish::Send(_, to) = &known.wish else { continue };
+            let holds = |id: &u128, op: &u32| {
+                model.committed(*id).last().is_some_and(|head| head.record.state.ops.contains(op))
+            };
+            if holds(&known.id, op) != holds(to, &copy(*op)) {
+                return Err(Broken("P10", format!("operation {op} is in a{} and a{to} not alike", known.id)));
             }
         }
         let left: Vec<_> = model.agenda.iter().filter(|(_, id, _)| !model.committed(*id).is_empty()).collect();

@@ -1,10 +1,21 @@
 //! Messages reach whom they are for, in any order, or what is left of them.
 
-use super::world::{Broken, FATES, Machine, Message, World};
+use std::time::Duration;
+
+use super::{
+    entity::{Ask as Wish, copy},
+    world::{Broken, Deed, FATES, Machine, Message, TIMEOUT_MS, World},
+};
 use crate::{
-    actors::durable::{Input, SaveOrder},
+    actors::{
+        ask::Ask,
+        durable::{Again, Input, SaveOrder},
+    },
     store::{Reason, Row, Saved},
 };
+
+/// Tokens from here on are of deeds, not of clients.
+const DEEDS_FROM: u64 = 1 << 63;
 
 impl World {
     pub(super) fn deliver_any(&mut self) -> Result<(), Broken> {
@@ -59,8 +70,43 @@ impl World {
                 let node = self.any_serving_node();
                 self.attempt(node, op)?;
             }
-            Message::Loaded { .. } | Message::Saved { .. } => {}
+            Message::Deed(deed) => self.deed(deed)?,
+            Message::Performed(deed, result) if self.lives(deed.node, deed.life) => {
+                self.note(format_args!("n{} a{} is told of {}: {result:?}", deed.node, deed.id, deed.op));
+                if self.nodes[deed.node].actors.contains_key(&deed.id) {
+                    let input = Input::Performed(deed.number, result.ok_or(Again));
+                    self.step(deed.node, deed.id, input)?;
+                }
+            }
+            Message::Loaded { .. } | Message::Saved { .. } | Message::Performed(..) => {}
         }
+        Ok(())
+    }
+
+    /// One actor's deed reaches another: or it is lost, comes twice, much later, or only its answer is lost.
+    fn deed(&mut self, deed: Deed) -> Result<(), Broken> {
+        let fate = if self.faults { self.rng.below(12) } else { FATES };
+        if fate == 0 {
+            self.messages.push(Message::Performed(deed, None));
+            return Ok(());
+        }
+        if fate == 1 {
+            self.messages.push(Message::Deed(deed));
+        }
+        if fate == 2 {
+            self.messages.push(Message::Performed(deed, None));
+        }
+        let node = self.any_serving_node();
+        let token = DEEDS_FROM + self.deeds_begun;
+        self.deeds_begun += 1;
+        if self.nodes[node].is_serving() {
+            self.deeds.insert(token, (node, deed));
+            let timeout = Duration::from_millis(TIMEOUT_MS);
+            let command = Wish::Receive(copy(deed.op));
+            let ask = Ask { command, by: None, if_revision: None, key: None, timeout, is_deed: true };
+            return self.step(node, deed.to, Input::Ask { ask, since_ms: self.mono_ms, token });
+        }
+        self.messages.push(Message::Performed(deed, None));
         Ok(())
     }
 

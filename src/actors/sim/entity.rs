@@ -17,6 +17,8 @@ use crate::{
 pub(in crate::actors) struct Tally {
     pub(in crate::actors) ops: Vec<u32>,
     pub(super) alarm: Option<UnixMillis>,
+    /// What must still be added to other tallies, and to which.
+    pub(in crate::actors) letters: Vec<(u32, u128)>,
     /// How often the alarm rang.
     pub(super) rings: u32,
 }
@@ -29,8 +31,19 @@ pub(in crate::actors) enum Ask {
     AddIfEven(u32),
     /// Ring this many milliseconds from now.
     Arm(u32, u64),
+    /// Add a number here, and its [`copy`] to another tally.
+    Send(u32, u128),
+    /// Add a number unless it is there: another tally sent it.
+    Receive(u32),
+    /// The number was added there.
+    Sent(u32),
     /// Panic.
     Panic,
+}
+
+/// The number that a tally adds when another sends it this one.
+pub(super) const fn copy(op: u32) -> u32 {
+    op | 1 << 31
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,6 +51,8 @@ pub(in crate::actors) enum Happened {
     Added(u32),
     Armed(u32, UnixMillis),
     Rang,
+    Written(u32, u128),
+    Arrived(u32),
 }
 
 /// The refusal tells a state, which must not vanish.
@@ -60,6 +75,10 @@ impl Entity for TallyEntity {
     type Command = Ask;
     type Event = Happened;
     type Refusal = No;
+    type Step = u32;
+    /// What is added, and to which tally.
+    type Call = (u32, u128);
+    type Done = ();
 
     fn decide(state: Option<&Tally>, command: &Ask, context: &Context) -> Result<Vec<Happened>, No> {
         match command {
@@ -74,6 +93,15 @@ impl Entity for TallyEntity {
                 vec![]
             }),
             Ask::Arm(op, after_ms) => Ok(vec![Happened::Armed(*op, context.now.plus_ms(*after_ms))]),
+            Ask::Send(op, to) => Ok(vec![Happened::Written(*op, *to)]),
+            Ask::Receive(op) => {
+                let is_there = state.is_some_and(|tally| tally.ops.contains(op));
+                Ok(if is_there { vec![] } else { vec![Happened::Added(*op)] })
+            }
+            Ask::Sent(op) => {
+                let is_open = state.is_some_and(|tally| tally.letters.iter().any(|(letter, _)| letter == op));
+                Ok(if is_open { vec![Happened::Arrived(*op)] } else { vec![] })
+            }
             Ask::Panic => std::panic::panic_any(PLANNED_PANIC),
         }
     }
@@ -86,6 +114,11 @@ impl Entity for TallyEntity {
                 tally.ops.push(*op);
                 tally.alarm = Some(*at);
             }
+            Happened::Written(op, to) => {
+                tally.ops.push(*op);
+                tally.letters.push((*op, *to));
+            }
+            Happened::Arrived(op) => tally.letters.retain(|(letter, _)| letter != op),
             Happened::Rang => {
                 tally.alarm = None;
                 tally.rings += 1;
@@ -93,10 +126,10 @@ impl Entity for TallyEntity {
         }
     }
 
-    fn outcome(command: &Ask) -> u32 {
+    fn outcome(command: &Ask, _: Option<&Tally>) -> u32 {
         match command {
-            Ask::Add(op) | Ask::AddIfEven(op) | Ask::Arm(op, _) => *op,
-            Ask::Panic => 0,
+            Ask::Add(op) | Ask::AddIfEven(op) | Ask::Arm(op, _) | Ask::Send(op, _) => *op,
+            Ask::Receive(_) | Ask::Sent(_) | Ask::Panic => 0,
         }
     }
 
@@ -110,6 +143,18 @@ impl Entity for TallyEntity {
 
     fn on_wake() -> Ask {
         Ask::Arm(0, 0)
+    }
+
+    fn is_pending(tally: &Tally) -> bool {
+        !tally.letters.is_empty()
+    }
+
+    fn pending(tally: &Tally) -> Vec<(u32, (u32, u128))> {
+        tally.letters.iter().map(|(op, to)| (*op, (*op, *to))).collect()
+    }
+
+    fn on_done(op: u32, (): ()) -> Ask {
+        Ask::Sent(op)
     }
 
     fn ttl_s(_: &Tally) -> Option<u32> {
@@ -126,6 +171,8 @@ impl Entity for TallyEntity {
         words.push(tally.ops.len() as u128);
         words.extend(tally.ops.iter().map(|op| u128::from(*op)));
         words.extend([tally.alarm.map_or(u128::MAX, |at| u128::from(at.0)), u128::from(tally.rings)]);
+        words.push(tally.letters.len() as u128);
+        words.extend(tally.letters.iter().flat_map(|(op, to)| [u128::from(*op), *to]));
         words.push(record.receipts.len() as u128);
         for receipt in &record.receipts {
             words.extend([receipt.key, receipt.request, u128::from(receipt.at.0), u128::from(receipt.outcome)]);
@@ -144,6 +191,8 @@ impl Entity for TallyEntity {
         let alarm = Some(next()?).filter(|at| *at != u128::MAX).map(|at| UnixMillis(at as u64));
         let rings = next()? as u32;
         let count = next()?;
+        let letters = (0..count).map(|_| Ok::<_, String>((next()? as u32, next()?))).collect::<Result<_, _>>()?;
+        let count = next()?;
         let receipt = |next: &mut dyn FnMut() -> Result<u128, String>| {
             let (key, request) = (next()?, next()?);
             Ok::<_, String>(Receipt { key, request, at: UnixMillis(next()? as u64), outcome: next()? as u32 })
@@ -151,7 +200,7 @@ impl Entity for TallyEntity {
         let receipts = (0..count).map(|_| receipt(&mut next)).collect::<Result<_, _>>()?;
         let (due, version) = (next()?, next()? as u64);
         let armed = (due != u128::MAX).then_some(Armed { due: UnixMillis(due as u64), version });
-        let state = Tally { ops, alarm, rings };
+        let state = Tally { ops, alarm, letters, rings };
         Ok(Record { epoch, op_id, state, receipts, unsent: Box::default(), effects: Box::default(), armed })
     }
 }

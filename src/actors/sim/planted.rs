@@ -43,4 +43,7 @@ planted_bugs! {
     row_of_a_newer_epoch_taken_as_own_breaks_p2: NewerEpochIsMine breaks "P2";
     absence_told_from_an_older_load_breaks_p2: AbsenceKept breaks "P2";
     unbounded_queue_breaks_p9: QueueUnbounded breaks "P9";
+    deed_before_its_state_is_saved_breaks_p1: PerformedBeforeSave breaks "P1";
+    deed_given_up_breaks_p10: DeedGivenUp breaks "P10";
+    deed_that_nobody_looks_after_breaks_p10: NotLookedAfter breaks "P10";
 }

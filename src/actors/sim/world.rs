@@ -26,7 +26,7 @@ use crate::{
 const NODES: usize = 3;
 const STEPS: u64 = 160;
 /// Longest wait of a client.
-const TIMEOUT_MS: u64 = 3_000;
+pub(super) const TIMEOUT_MS: u64 = 3_000;
 /// Where the wall clocks start.
 const WALL_START_MS: u64 = 1_000_000_000;
 /// Rounds in which everything must settle once nothing goes wrong any more.
@@ -107,6 +107,21 @@ pub(super) enum Message {
     Again {
         op: u32,
     },
+    /// What one actor does to another, on its way there.
+    Deed(Deed),
+    /// What came of it, on its way back; `None` = it must be tried again.
+    Performed(Deed, Option<()>),
+}
+
+/// What one actor does to another.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Deed {
+    pub(super) node: usize,
+    pub(super) life: u32,
+    pub(super) id: u128,
+    pub(super) number: u128,
+    pub(super) op: u32,
+    pub(super) to: u128,
 }
 
 /// What a seed is about: every seed draws its own mix, so that rare combinations are common in some.
@@ -140,13 +155,16 @@ pub(super) const FATES: u64 = 16;
 pub(super) struct World {
     pub(super) mix: Mix,
     pub(super) rng: Rng,
-    mono_ms: u64,
+    pub(super) mono_ms: u64,
     pub(super) model: Model,
     /// Who owns the shard: node, epoch, fence.
     owner: (usize, u64, u64),
     pub(super) nodes: Vec<Node>,
     pub(super) messages: Vec<Message>,
     pub(super) ledger: Ledger,
+    /// Deeds that wait for an answer, by token, and where.
+    pub(super) deeds: BTreeMap<u64, (usize, Deed)>,
+    pub(super) deeds_begun: u64,
     op_next: u32,
     save_next: u128,
     pub(super) faults: bool,
@@ -176,6 +194,12 @@ pub(in crate::actors) fn quiet_planned_panics() {
     });
 }
 
+impl Node {
+    pub(super) const fn is_serving(&self) -> bool {
+        self.view.is_some()
+    }
+}
+
 impl World {
     fn new(seed: u64) -> Self {
         let mut nodes: Vec<Node> = (0..NODES).map(|_| Node::default()).collect();
@@ -190,6 +214,8 @@ impl World {
             nodes,
             messages: Vec::new(),
             ledger: Ledger::default(),
+            deeds: BTreeMap::new(),
+            deeds_begun: 0,
             op_next: 0,
             save_next: 0,
             faults: true,
@@ -235,7 +261,8 @@ impl World {
         let wish = match self.rng.below(20) {
             0..9 => Wish::Add(op),
             9..14 => Wish::AddIfEven(op),
-            14..18 => Wish::Arm(op, 1 + self.rng.below(20_000)),
+            14..16 => Wish::Arm(op, 1 + self.rng.below(20_000)),
+            16 | 17 => Wish::Send(op, u128::from(self.rng.below(self.mix.actors))),
             18 if self.rng.one_in(2) => Wish::Panic,
             _ => Wish::Add(op),
         };
@@ -263,7 +290,7 @@ impl World {
             return self.answered(node, token, Err(Failure::NotOwner));
         }
         let timeout = Duration::from_millis(TIMEOUT_MS);
-        let ask = Ask { command: wish, by: None, if_revision: None, key, timeout };
+        let ask = Ask { command: wish, by: None, if_revision: None, key, timeout, is_deed: false };
         self.step(node, id, Input::Ask { ask, since_ms: self.mono_ms, token })
     }
 
@@ -295,6 +322,10 @@ impl World {
             Err(failure) => format!("{failure:?}"),
         };
         self.note(format_args!("n{node} token={token} answered {told}"));
+        if let Some((_, deed)) = self.deeds.remove(&token) {
+            self.messages.push(Message::Performed(deed, outcome.is_ok().then_some(())));
+            return Ok(());
+        }
         let owns = self.owner.0 == node && self.nodes[node].view == Some((self.owner.1, self.owner.2));
         let op = self.ledger.answered(token, &outcome, owns, &self.model)?;
         let unsure = matches!(
@@ -369,6 +400,14 @@ impl World {
             Output::Fenced => {
                 self.note(format_args!("n{node} fenced"));
                 self.drop_all(node, &Failure::NotOwner)?;
+            }
+            Output::Perform { number, call: (op, to) } => {
+                self.note(format_args!("n{node} a{id} sends {op} to a{to}"));
+                let is_committed = |row: &super::store::Committed| row.record.state.ops.contains(&op);
+                if !self.model.committed(id).iter().any(is_committed) {
+                    return Err(Broken("P1", format!("a{id} sends {op}, which the store never committed")));
+                }
+                self.messages.push(Message::Deed(Deed { node, life, id, number, op, to }));
             }
             Output::Committed(state) => self.shown(id, &state)?,
             Output::Retracted | Output::Note(_) => {}
@@ -466,6 +505,9 @@ impl World {
         let life = self.nodes[node].life;
         let skew_ms = self.nodes[node].skew_ms;
         self.nodes[node] = Node { life: life + 1, skew_ms, ..Node::default() };
+        for (_, (_, deed)) in self.deeds.extract_if(.., |_, (at, _)| *at == node) {
+            self.messages.push(Message::Performed(deed, None));
+        }
         for op in self.ledger.crashed(node, life) {
             if self.ledger.may_retry(op) {
                 self.messages.push(Message::Again { op });

@@ -3,7 +3,10 @@
 use proptest::prelude::*;
 
 use crate::{
-    codec::wire::{Failed, Question, Reply, Request, decode_reply, decode_request, encode_reply, encode_request},
+    codec::{
+        decode_cart_command, decode_cart_refusal, encode_cart_command, encode_cart_refusal,
+        wire::{Failed, Question, Reply, Request, decode_reply, decode_request, encode_reply, encode_request},
+    },
     domain::{
         CartId, Currency, GuestId, Id,
         cart::{Addition, Command, LINES_MAX, LineId, Owner, Refusal, SetQuantity, Status},
@@ -41,18 +44,19 @@ fn commands() -> Vec<Command> {
 
 fn requests() -> Vec<Request> {
     let asks = commands().into_iter().map(|command| Question::Ask {
-        command,
+        command: encode_cart_command(&command).unwrap(),
         by: Some(owner()),
         if_revision: Some(4),
         key: Some((1, u128::MAX)),
+        is_deed: false,
     });
     let others = [Question::Read, Question::Watch { seen: 5 }];
-    let of = |question| Request { hops: 1, map_version: 12, cart: CartId(Id(u128::MAX)), question };
+    let of = |question| Request { hops: 1, map_version: 12, kind: 1, id: Id(u128::MAX), question };
     others.into_iter().chain(asks).map(of).collect()
 }
 
-fn replies() -> Vec<Reply> {
-    let refusals = [
+fn refusals() -> Vec<Refusal> {
+    vec![
         Refusal::NotFound,
         Refusal::NotOpen(Status::Expired),
         Refusal::LineNotFound(LineId(3)),
@@ -61,7 +65,10 @@ fn replies() -> Vec<Reply> {
         Refusal::CurrencyMismatch { cart: Currency::EUR, product: Currency::EUR },
         Refusal::RevisionMismatch { present: 8 },
         Refusal::TotalTooLarge,
-    ];
+    ]
+}
+
+fn replies() -> Vec<Reply> {
     let failures = [
         Failed::KeyReused,
         Failed::TooManyKeys(5),
@@ -72,15 +79,16 @@ fn replies() -> Vec<Reply> {
         Failed::Draining,
         Failed::Internal(true),
     ];
-    let cart = Reply::Cart {
+    let state = Reply::State {
         record: vec![1, 2, 3],
         outcome: 0,
         replayed: true,
         stale_ms: Some(9),
         owner: Some("n2".to_owned()),
     };
-    let failed = refusals.into_iter().map(Failed::Refused).chain(failures).map(Reply::Failed);
-    [cart, Reply::Unchanged, Reply::NotOwner { map_version: 3 }].into_iter().chain(failed).collect()
+    let refused = refusals().into_iter().map(|refusal| Failed::Refused(encode_cart_refusal(&refusal).unwrap()));
+    let failed = refused.chain(failures).map(Reply::Failed);
+    [state, Reply::Unchanged, Reply::NotOwner { map_version: 3 }].into_iter().chain(failed).collect()
 }
 
 #[test]
@@ -90,6 +98,12 @@ fn every_question_and_every_reply_comes_out_as_it_went_in() {
     }
     for reply in replies() {
         assert_eq!(decode_reply(&encode_reply(reply.clone()).unwrap()), Ok(reply));
+    }
+    for command in commands() {
+        assert_eq!(decode_cart_command(&encode_cart_command(&command).unwrap()), Ok(command));
+    }
+    for refusal in refusals() {
+        assert_eq!(decode_cart_refusal(&encode_cart_refusal(&refusal).unwrap()), Ok(refusal));
     }
 }
 

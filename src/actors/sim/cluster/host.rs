@@ -202,6 +202,9 @@ impl World {
                         served.timers.insert((at_ms, id));
                     }
                 }
+                Output::Perform { number, call } => {
+                    self.set_out_deed(node, (shard, turn), id, number, call)?;
+                }
                 Output::Fenced => is_fenced = true,
                 Output::Committed(_) | Output::Retracted | Output::Note(_) => {}
             }
@@ -223,7 +226,7 @@ impl World {
         self.tell_machine(node, cluster::Input::Fenced(shard, epoch))
     }
 
-    fn has_turn(&self, node: usize, shard: u16, turn: u64) -> bool {
+    pub(super) fn has_turn(&self, node: usize, shard: u16, turn: u64) -> bool {
         self.nodes[node].shards.get(&shard).is_some_and(|served| served.turn == turn)
     }
 

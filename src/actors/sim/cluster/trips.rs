@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use super::{
     super::{
-        entity::{Ask as Wish, No, Tally, TallyEntity},
+        entity::{Ask as Wish, No, Tally, TallyEntity, copy},
         world::Broken,
     },
     node::{Message, number},
@@ -13,7 +13,7 @@ use super::{
 use crate::{
     actors::{
         ask::{Answer, Ask, Effect, Failure, Key, Told},
-        durable::{Input, Outcome},
+        durable::{Again, Input, Outcome},
         journey::{self, HOPS_MAX, Journey, Nature, Reached, Way},
     },
     cluster::{AskError, Freshness, NotSent},
@@ -40,7 +40,18 @@ pub(super) enum Answered {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Origin {
     Client(u64),
-    Peer { from: usize, session: u64, ask: u64 },
+    /// An actor's deed: whose, and the number that its machine knows it by.
+    Deed {
+        shard: u16,
+        turn: u64,
+        id: u128,
+        number: u128,
+    },
+    Peer {
+        from: usize,
+        session: u64,
+        ask: u64,
+    },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,6 +78,7 @@ pub(super) struct Trip {
 const fn nature(wanted: &Wanted) -> Nature {
     match wanted {
         None => Nature::READ,
+        Some((Wish::Receive(_), _)) => Nature { is_read: false, is_repeatable: true },
         Some((_, key)) => Nature { is_read: false, is_repeatable: key.is_some() },
     }
 }
@@ -74,6 +86,24 @@ const fn nature(wanted: &Wanted) -> Nature {
 impl World {
     pub(super) fn set_out(&mut self, node: usize, token: u64, id: u128, wanted: Wanted) -> Result<(), Broken> {
         self.begin(node, Origin::Client(token), id, wanted, TIMEOUT_MS, 0, 0, 0)
+    }
+
+    /// An actor does something to another, wherever that one is.
+    pub(super) fn set_out_deed(
+        &mut self,
+        node: usize,
+        (shard, turn): (u16, u64),
+        id: u128,
+        number: u128,
+        (op, to): (u32, u128),
+    ) -> Result<(), Broken> {
+        self.note(format_args!("n{node} a{id} sends {op} to a{to}"));
+        let is_committed = |row: &super::super::store::Committed| row.record.state.ops.contains(&op);
+        if !self.model.committed(id).iter().any(is_committed) {
+            return Err(Broken("P1", format!("a{id} sends {op}, which the store never committed")));
+        }
+        let origin = Origin::Deed { shard, turn, id, number };
+        self.begin(node, origin, to, Some((Wish::Receive(copy(op)), None)), TIMEOUT_MS, 0, 0, 0)
     }
 
     #[expect(clippy::too_many_arguments, reason = "a request is what its envelope says")]
@@ -126,7 +156,7 @@ impl World {
             None => Input::Read { timeout, since_ms, token },
             Some((wish, key)) => {
                 let key = key.map(|op| Key { key: u128::from(op), request: u128::from(op) });
-                let ask = Ask { command: wish.clone(), by: None, if_revision: None, key, timeout };
+                let ask = Ask { command: wish.clone(), by: None, if_revision: None, key, timeout, is_deed: false };
                 Input::Ask { ask, since_ms, token }
             }
         };
@@ -325,6 +355,13 @@ impl World {
                     self.client_retries(op);
                 }
                 Ok(())
+            }
+            Origin::Deed { shard, turn, id, number } => {
+                if !self.has_turn(node, shard, turn) {
+                    return Ok(());
+                }
+                let result = outcome.map(|_| ()).map_err(|_| Again);
+                self.step_actor(node, shard, id, Input::Performed(number, result))
             }
             Origin::Peer { from, session, ask } => {
                 if self.nodes[node].ends.get(&from).is_none_or(|end| end.session != session) {

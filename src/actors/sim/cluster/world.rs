@@ -289,7 +289,8 @@ impl World {
         let op = self.op_next;
         let wish = match self.rng.below(20) {
             0..13 => Wish::Add(op),
-            13..17 => Wish::AddIfEven(op),
+            13..15 => Wish::AddIfEven(op),
+            15 | 16 => Wish::Send(op, u128::from(self.rng.below(self.mix.actors))),
             _ => Wish::Arm(op, 1 + self.rng.below(10_000)),
         };
         let keyed = self.rng.one_in(2);

@@ -1,0 +1,156 @@
+//! What a committed state needs done elsewhere: begun once it is committed, tried again until the state shows that it was
+//! done.
+//!
+//! Nothing of it is stored: the state says what is pending, and whoever loads the row finds it again. An agenda entry sees
+//! to it that somebody loads it.
+
+use super::{Again, Durable, Entity, Note, Output, Phase, Surroundings, Token, Waiting, Work, planted::planted};
+
+/// An actor that still needs something done elsewhere is woken after so long, wherever it is then: longer than most deeds
+/// take, so that they cost no entry of their own more than once.
+pub(super) const LOOK_AFTER_MS: u64 = 5_000;
+/// First pause before a deed is tried again; doubles to [`AGAIN_AFTER_MAX_MS`].
+const AGAIN_AFTER_MIN_MS: u64 = 100;
+/// Longest pause between two attempts: what is away is seen to be back within this time.
+const AGAIN_AFTER_MAX_MS: u64 = 5_000;
+/// Most deeds that one actor has out at once: as many as a purchase has lines and codes, and as many again.
+const OUT_MAX: usize = 256;
+
+/// What is being done elsewhere.
+#[derive(Debug)]
+pub(super) struct Deeds<S> {
+    /// `None` = nothing, as for nearly every actor: one word.
+    begun: Option<Box<Vec<Deed<S>>>>,
+    /// The committed state may need other deeds than those begun.
+    changed: bool,
+}
+
+#[derive(Debug)]
+struct Deed<S> {
+    step: S,
+    number: u128,
+    attempts: u32,
+    /// When to try again; `None` = it is out.
+    again_at_ms: Option<u64>,
+}
+
+impl<S> Default for Deeds<S> {
+    fn default() -> Self {
+        Self { begun: None, changed: false }
+    }
+}
+
+impl<S> Deeds<S> {
+    /// The committed state is another.
+    pub(super) const fn look(&mut self) {
+        self.changed = true;
+    }
+
+    /// Whether anything is out. What only waits for its next attempt needs nobody in memory: its agenda entry remembers.
+    pub(super) fn any_out(&self) -> bool {
+        self.begun.iter().flat_map(|begun| begun.iter()).any(|deed| deed.again_at_ms.is_none())
+    }
+
+    /// Finds what is to be tried again; returns when the next one is.
+    pub(super) fn tick(&mut self, now_ms: u64) -> u64 {
+        let times = || self.begun.iter().flat_map(|begun| begun.iter()).filter_map(|deed| deed.again_at_ms);
+        let is_due = times().any(|at_ms| at_ms <= now_ms);
+        let next_ms = times().filter(|at_ms| *at_ms > now_ms).min().unwrap_or(u64::MAX);
+        self.changed |= is_due;
+        next_ms
+    }
+}
+
+impl<E: Entity, T: Token> Durable<E, T> {
+    /// Begins what the committed state needs and is not begun; lets go of what it needs no more.
+    pub(super) fn perform(
+        &mut self,
+        around: &Surroundings,
+        op_id: &mut dyn FnMut() -> u128,
+        out: &mut Vec<Output<E, T>>,
+    ) {
+        if !self.deeds.changed && !planted!(PerformedBeforeSave) {
+            return;
+        }
+        // A row that is loaded and not claimed may be another's by now.
+        let state = match &self.phase {
+            Phase::Ready(committed) if committed.record.epoch >= around.fence => &committed.record.state,
+            Phase::Saving { flight, .. } if planted!(PerformedBeforeSave) => &flight.next.record.state,
+            Phase::Saving { shown: Some(committed), .. } => &committed.record.state,
+            // Looked at again once there is a committed state.
+            _ => return,
+        };
+        self.deeds.changed = false;
+        if !E::is_pending(state) {
+            self.deeds.begun = None;
+            return;
+        }
+        let pending = E::pending(state);
+        let mut begun = self.deeds.begun.take().unwrap_or_default();
+        begun.retain(|deed| pending.iter().any(|(step, _)| *step == deed.step));
+        let mut next_ms = u64::MAX;
+        for (step, call) in pending {
+            let Some(deed) = begun.iter_mut().find(|deed| deed.step == step) else {
+                if begun.len() < OUT_MAX {
+                    let number = op_id();
+                    begun.push(Deed { step, number, attempts: 0, again_at_ms: None });
+                    out.push(Output::Perform { number, call });
+                }
+                continue;
+            };
+            match deed.again_at_ms {
+                Some(at_ms) if at_ms <= around.mono_ms => {
+                    deed.number = op_id();
+                    deed.again_at_ms = None;
+                    out.push(Output::Perform { number: deed.number, call });
+                }
+                Some(at_ms) => next_ms = next_ms.min(at_ms),
+                None => {}
+            }
+        }
+        self.deeds.begun = Some(begun);
+        if next_ms != u64::MAX {
+            self.tick_by(next_ms, out);
+        }
+    }
+
+    /// A deed ended. Whatever came of it, it is tried again later unless the state shows by then that it was done.
+    pub(super) fn performed(
+        &mut self,
+        number: u128,
+        result: Result<E::Done, Again>,
+        around: &Surroundings,
+        out: &mut Vec<Output<E, T>>,
+    ) {
+        let mut begun = self.deeds.begun.iter_mut().flat_map(|begun| begun.iter_mut());
+        let Some(deed) = begun.find(|deed| deed.number == number && deed.again_at_ms.is_none()) else {
+            return; // of an earlier life, or needed no more
+        };
+        let pause_ms = match result {
+            Ok(_) => AGAIN_AFTER_MAX_MS,
+            Err(Again) => AGAIN_AFTER_MIN_MS.saturating_mul(1 << deed.attempts.min(8)).min(AGAIN_AFTER_MAX_MS),
+        };
+        let at_ms = around.mono_ms.saturating_add(pause_ms);
+        deed.again_at_ms = Some(at_ms);
+        deed.attempts = deed.attempts.saturating_add(1);
+        let step = deed.step;
+        self.tick_by(at_ms, out);
+        match result {
+            Ok(done) => {
+                let work = Work::Done(E::on_done(step, done));
+                let since_ms = around.mono_ms;
+                self.admit(Waiting { work, covered: false, since_ms, deadline_ms: u64::MAX }, around, out);
+                // Another deed may have its turn.
+                self.deeds.look();
+            }
+            Err(Again) => {
+                if planted!(DeedGivenUp)
+                    && let Some(begun) = &mut self.deeds.begun
+                {
+                    begun.iter_mut().for_each(|deed| deed.again_at_ms = Some(u64::MAX));
+                }
+                out.push(Output::Note(Note::TriedAgain));
+            }
+        }
+    }
+}

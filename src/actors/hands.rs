@@ -1,0 +1,72 @@
+//! How actors do what their states need done elsewhere: commands to other actors, here or on another node, and payments.
+
+use std::{
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
+
+use tokio::sync::Semaphore;
+
+use super::{
+    ask::{Ask, Failure},
+    durable::Again,
+    handle::Handle,
+    kinds::Hosted,
+    route::Wanted,
+};
+use crate::{domain::Id, telemetry::metrics::metrics};
+
+/// How long one attempt at a deed may take; the actor tries again after it.
+pub(super) const DEED_TIMEOUT: Duration = Duration::from_secs(5);
+/// Most deeds that one node has out at once: past it the rest are tried again later, as their actors remember them.
+const OUT_MAX: usize = 4096;
+
+/// How actors do what their states need done elsewhere; cheap to clone.
+#[derive(Clone, Debug)]
+pub(super) struct Hands(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    /// Set once the node's door exists.
+    handle: OnceLock<Handle>,
+    places: Semaphore,
+}
+
+impl Default for Hands {
+    fn default() -> Self {
+        Self(Arc::new(Inner { handle: OnceLock::new(), places: Semaphore::new(OUT_MAX) }))
+    }
+}
+
+impl Hands {
+    /// Gives them the door to all actors.
+    pub(super) fn equip(&self, handle: Handle) {
+        let _ = self.0.handle.set(handle); // equipped once
+    }
+
+    /// Does one deed of an actor.
+    pub(super) async fn perform<E: Hosted>(self, id: u128, call: E::Call) -> Result<E::Done, Again> {
+        let inner = Arc::clone(&self.0);
+        let Ok(_place) = inner.places.try_acquire() else {
+            metrics().actor_overloads_total.with_label_values(&["deeds"]).inc();
+            return Err(Again);
+        };
+        tokio::time::timeout(DEED_TIMEOUT, E::perform(self, id, call)).await.unwrap_or(Err(Again))
+    }
+
+    /// Tells another actor to do something that it does once, however often it is told; what it refused, it refused for
+    /// good.
+    pub(super) async fn tell<E: Hosted>(
+        &self,
+        id: Id,
+        command: E::Command,
+    ) -> Result<Result<Arc<E::State>, E::Refusal>, Again> {
+        let handle = self.0.handle.get().ok_or(Again)?;
+        let ask = Ask { command, by: None, if_revision: None, key: None, timeout: DEED_TIMEOUT, is_deed: true };
+        match handle.routed::<E>(id, Wanted::Ask(ask), DEED_TIMEOUT).await {
+            Ok(told) => Ok(Ok(told.what.state)),
+            Err(Failure::Refused(refusal)) => Ok(Err(refusal)),
+            Err(_) => Err(Again),
+        }
+    }
+}
