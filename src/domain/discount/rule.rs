@@ -1,6 +1,6 @@
 //! What a code takes off, and when.
 
-use crate::domain::{Currency, UnixMillis};
+use crate::domain::{Currency, UnixMillis, pricing::Reason};
 
 /// What a code is worth.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,4 +42,23 @@ pub struct Rule {
     pub uses_max: Option<u32>,
     /// How often by one shopper.
     pub uses_per_shopper_max: Option<u32>,
+}
+
+impl Rule {
+    /// Whether it is good for purchases in this currency at this moment.
+    ///
+    /// # Errors
+    /// Why it is not.
+    pub fn is_valid(&self, currency: Currency, now: UnixMillis) -> Result<(), Reason> {
+        if self.currency != currency {
+            return Err(Reason::Currency(self.currency));
+        }
+        if self.valid_from.is_some_and(|from| now < from) {
+            return Err(Reason::NotYet);
+        }
+        if self.valid_until.is_some_and(|until| now >= until) {
+            return Err(Reason::Over);
+        }
+        Ok(())
+    }
 }

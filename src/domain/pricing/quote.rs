@@ -61,3 +61,64 @@ pub struct Quote {
     /// What is paid: subtotal + discount + shipping, and the tax unless it is included.
     pub total: i64,
 }
+
+/// Why a code takes nothing off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Reason {
+    /// It is for carts in another currency.
+    #[error("the code is for purchases in {0}")]
+    Currency(Currency),
+    /// Its time has not come.
+    #[error("the code is not valid yet")]
+    NotYet,
+    /// Its time is over.
+    #[error("the code is not valid any more")]
+    Over,
+    /// No line is of its categories.
+    #[error("the code applies to none of these lines")]
+    NoLine,
+    /// The lines that it applies to come to less than it asks for.
+    #[error("the code needs lines of {minimum} minor units, these come to {reached}")]
+    Minimum {
+        /// What it asks for.
+        minimum: i64,
+        /// What the lines come to before discounts.
+        reached: i64,
+    },
+    /// What it would take off costs nothing, or nothing any more after the codes before it.
+    #[error("nothing is left that the code could take off")]
+    NothingLeft,
+}
+
+impl Reason {
+    /// A word for machines.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Currency(_) => "discount_currency_mismatch",
+            Self::NotYet => "discount_not_valid_yet",
+            Self::Over => "discount_not_valid_any_more",
+            Self::NoLine => "discount_matches_no_line",
+            Self::Minimum { .. } => "discount_minimum_not_reached",
+            Self::NothingLeft => "discount_has_nothing_left",
+        }
+    }
+}
+
+/// A code that takes nothing off, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NotApplied {
+    /// The code.
+    pub code: Box<str>,
+    /// Why.
+    pub reason: Reason,
+}
+
+/// A quote, and the codes that are no part of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Quoted {
+    /// What is to be paid, and to be kept.
+    pub quote: Quote,
+    /// Codes that do not apply, in the order asked: every code is either here or among the quote's discounts.
+    pub not_applied: Vec<NotApplied>,
+}
