@@ -142,6 +142,8 @@ fn cart() -> Cart {
         currency: Currency::EUR,
         lines: (1..=3).map(line).collect(),
         saved: Vec::new(),
+        codes: Vec::new(),
+        checkout: None,
         line_next: 4,
         note: None,
         email: None,

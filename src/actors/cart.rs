@@ -15,6 +15,7 @@ use crate::{
     domain::{
         Context, UnixMillis,
         cart::{self, Cart, Command, Event, Refusal, Status},
+        discount::Rule,
     },
     store::Kind,
 };
@@ -56,7 +57,9 @@ impl Entity for CartEntity {
     fn wake_at(cart: &Cart) -> Option<UnixMillis> {
         match cart.status {
             Status::Open => Some(cart.expires_at),
-            Status::Closed | Status::Expired => None,
+            // Its checkout ends by itself, and lets the cart go.
+            Status::CheckingOut => None,
+            Status::Closed | Status::Expired | Status::Ordered => None,
         }
     }
 
@@ -78,8 +81,8 @@ impl Entity for CartEntity {
 
     fn ttl_s(cart: &Cart) -> Option<u32> {
         match cart.status {
-            Status::Open => None,
-            Status::Closed | Status::Expired => Some(ENDED_TTL_S),
+            Status::Open | Status::CheckingOut => None,
+            Status::Closed | Status::Expired | Status::Ordered => Some(ENDED_TTL_S),
         }
     }
 
@@ -96,8 +99,15 @@ impl Entity for CartEntity {
         let line = |line: &cart::Line| {
             size_of_val(line) + line.sku.len() + line.title.len() + pairs(&line.options) + pairs(&line.metadata) + 32
         };
+        let codes = |rules: &[Rule]| {
+            let categories = |rule: &Rule| rule.categories.iter().map(|category| category.len() + 32).sum::<usize>();
+            rules.iter().map(|rule| size_of_val(rule) + rule.code.len() + categories(rule) + 32).sum::<usize>()
+        };
+        let checkout = cart.checkout.as_ref();
         size_of_val(cart)
             + cart.lines.iter().chain(&cart.saved).map(line).sum::<usize>()
+            + checkout.map_or(0, |checkout| checkout.lines.iter().map(line).sum::<usize>() + codes(&checkout.codes))
+            + codes(&cart.codes)
             + cart.note.as_ref().map_or(0, |note| note.len())
             + cart.email.as_ref().map_or(0, |email| email.len())
     }

@@ -54,6 +54,12 @@ impl Catalog {
         self.current.load_full()
     }
 
+    /// Where the product of this SKU is filed; nowhere, if there is none.
+    #[must_use]
+    pub fn categories(&self, sku: &str) -> Vec<Box<str>> {
+        self.current.load().get(sku).map(|product| product.categories.clone()).unwrap_or_default()
+    }
+
     /// Follows the head until the future is dropped.
     pub async fn follow(self) {
         let mut beat = tokio::time::interval(FOLLOW_EVERY);

@@ -1,4 +1,7 @@
-//! A cart's record: `CartV1`, frozen.
+//! A cart's record: `CartV1`, frozen, and how carts are written.
+//!
+//! What version 1 can say is written as version 1 for ever: releases that know nothing else go on to read it. `CartV2` is
+//! written for what it cannot: codes, a checkout, and the statuses that came with it.
 
 use std::borrow::Borrow;
 
@@ -10,18 +13,18 @@ use bincode::{
 use bytes::Bytes;
 
 use super::{
+    cart_v2::{CartV2, InCheckoutV2, StatusV2},
     envelope::{self, DecodeError, EncodeError, ROW_BYTES_MAX, RecordKind},
     record::{Armed, Effect, Receipt, Record, Unsent},
+    rule_v1::RuleV1,
 };
 use crate::domain::{
-    CartId, Currency, GuestId, Id, UnixMillis,
-    cart::{Cart, LINES_MAX, Line, LineId, Owner, Status},
+    GuestId, UnixMillis,
+    cart::{Cart, Line, LineId, Owner, Status},
 };
 
-/// Version of the bytes that this release writes.
-pub const CART_SCHEMA_V: u16 = 1;
-/// Versions up to this one are read.
-const READS: u16 = 1;
+/// Newest version of the bytes, which is read like all before it; written where a cart needs it.
+pub const CART_SCHEMA_V: u16 = 2;
 
 /// Version 1, frozen: the order of the fields is the format.
 #[derive(Debug, PartialEq, Encode, Decode)]
@@ -107,8 +110,8 @@ pub(super) struct EffectV1 {
 #[derive(Debug, PartialEq, Encode, Decode)]
 #[cfg_attr(test, derive(wincode::SchemaWrite, wincode::SchemaRead))]
 pub(super) struct ArmedV1 {
-    due: u64,
-    version: u64,
+    pub(super) due: u64,
+    pub(super) version: u64,
 }
 
 /// The record's bytes.
@@ -116,8 +119,10 @@ pub(super) struct ArmedV1 {
 /// # Errors
 /// [`EncodeError::TooLarge`] past a row's bound.
 pub fn encode_cart<S: Borrow<Cart>>(record: &Record<S>) -> Result<Bytes, EncodeError> {
-    let body = Written { record, cart: record.state.borrow() };
-    envelope::seal(RecordKind::Cart, CART_SCHEMA_V, 1, &body, ROW_BYTES_MAX).map(Bytes::from)
+    let cart = record.state.borrow();
+    let version = if needs_v2(cart) { 2 } else { 1 };
+    let body = Written { record, cart, version };
+    envelope::seal(RecordKind::Cart, version, version, &body, ROW_BYTES_MAX).map(Bytes::from)
 }
 
 /// The record back.
@@ -125,19 +130,31 @@ pub fn encode_cart<S: Borrow<Cart>>(record: &Record<S>) -> Result<Bytes, EncodeE
 /// # Errors
 /// [`DecodeError`] on anything that this release did not write, whatever it is.
 pub fn decode_cart(bytes: &[u8]) -> Result<Record<Cart>, DecodeError> {
-    envelope::open::<CartV1>(bytes, RecordKind::Cart, READS)?.try_into()
+    let v2 = match envelope::schema_v(bytes) {
+        Some(2) => envelope::open::<CartV2>(bytes, RecordKind::Cart, CART_SCHEMA_V)?,
+        // Every other version, and what is no record at all, is told apart there.
+        _ => envelope::open::<CartV1>(bytes, RecordKind::Cart, CART_SCHEMA_V)?.into(),
+    };
+    v2.try_into()
 }
 
-/// The bytes of [`CartV1`], written straight from the state: a save is on the hot path, and copying every string of a
-/// cart first would cost more than writing it. A test holds the two equal.
+/// Whether version 1 cannot say all of it.
+fn needs_v2(cart: &Cart) -> bool {
+    let is_known = matches!(cart.status, Status::Open | Status::Closed | Status::Expired);
+    !is_known || cart.checkout.is_some() || !cart.codes.is_empty()
+}
+
+/// The bytes of [`CartV1`] or [`CartV2`], written straight from the state: a save is on the hot path, and copying every
+/// string of a cart first would cost more than writing it. A test holds them equal.
 struct Written<'a, S> {
     record: &'a Record<S>,
     cart: &'a Cart,
+    version: u16,
 }
 
 impl<S> Encode for Written<'_, S> {
     fn encode<E: Encoder>(&self, to: &mut E) -> Result<(), BincodeError> {
-        let Self { record, cart } = self;
+        let Self { record, cart, version } = self;
         record.epoch.encode(to)?;
         record.op_id.encode(to)?;
         cart.id.0.0.encode(to)?;
@@ -146,7 +163,8 @@ impl<S> Encode for Written<'_, S> {
             Owner::Guest(GuestId(id)) => OwnerV1::Guest(id.0).encode(to)?,
         }
         cart.generation.encode(to)?;
-        status(cart.status).encode(to)?;
+        // The first three are numbered as in version 1, which has no others.
+        StatusV2::from(cart.status).encode(to)?;
         to.writer().write(&cart.currency.bytes())?;
         lines(&cart.lines, to)?;
         lines(&cart.saved, to)?;
@@ -175,7 +193,13 @@ impl<S> Encode for Written<'_, S> {
             effect.attempts.encode(to)?;
             effect.body.encode(to)
         })?;
-        record.armed.map(|armed| ArmedV1 { due: armed.due.0, version: armed.version }).encode(to)
+        record.armed.map(|armed| ArmedV1 { due: armed.due.0, version: armed.version }).encode(to)?;
+        if *version == 1 {
+            return Ok(());
+        }
+        // Of these there are few: the frozen structs themselves are written.
+        each(&cart.codes, to, |rule, to| RuleV1::from(rule).encode(to))?;
+        cart.checkout.as_ref().map(InCheckoutV2::from).encode(to)
     }
 }
 
@@ -202,65 +226,21 @@ fn each<T, E: Encoder>(
     items.iter().try_for_each(|item| write(item, to))
 }
 
-const fn status(status: Status) -> StatusV1 {
-    match status {
-        Status::Open => StatusV1::Open,
-        Status::Closed => StatusV1::Closed,
-        Status::Expired => StatusV1::Expired,
-    }
-}
-
-impl TryFrom<CartV1> for Record<Cart> {
-    type Error = DecodeError;
-
-    fn try_from(v1: CartV1) -> Result<Self, DecodeError> {
-        let currency = std::str::from_utf8(&v1.currency)
-            .ok()
-            .and_then(|text| Currency::parse(text).ok())
-            .ok_or_else(|| DecodeError::Malformed("the currency is no ISO 4217 code".into()))?;
-        if v1.lines.len() + v1.saved.len() > LINES_MAX {
-            return Err(DecodeError::Malformed("more lines than a cart may hold".into()));
-        }
-        let read = |lines: Vec<LineV1>| lines.into_iter().map(Line::try_from).collect::<Result<Vec<_>, _>>();
-        let state = Cart {
-            id: CartId(Id(v1.id)),
-            revision: v1.revision,
-            owner: match v1.owner {
-                OwnerV1::Guest(id) => Owner::Guest(GuestId(Id(id))),
-            },
-            generation: v1.generation,
-            status: match v1.status {
-                StatusV1::Open => Status::Open,
-                StatusV1::Closed => Status::Closed,
-                StatusV1::Expired => Status::Expired,
-            },
-            currency,
-            lines: read(v1.lines)?,
-            saved: read(v1.saved)?,
-            line_next: v1.line_next,
-            note: v1.note.map(String::into_boxed_str),
-            email: v1.email.map(String::into_boxed_str),
-            created_at: UnixMillis(v1.created_at),
-            updated_at: UnixMillis(v1.updated_at),
-            expires_at: UnixMillis(v1.expires_at),
+impl From<&Line> for LineV1 {
+    fn from(line: &Line) -> Self {
+        let owned = |pairs: &[(Box<str>, Box<str>)]| {
+            pairs.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect()
         };
-        // An id that is there twice, or that a new line would get, makes two lines answer to one name.
-        let mut ids: Vec<u32> = state.lines.iter().chain(&state.saved).map(|line| line.id.0).collect();
-        ids.sort_unstable();
-        let apart = ids.windows(2).all(|pair| pair[0] < pair[1]);
-        if !apart || ids.first() == Some(&0) || ids.last().is_some_and(|last| *last >= state.line_next) {
-            return Err(DecodeError::Malformed("line ids that clash".into()));
+        Self {
+            id: line.id.0,
+            sku: line.sku.to_string(),
+            title: line.title.to_string(),
+            quantity: line.quantity,
+            quantity_max: line.quantity_max,
+            unit_price: line.unit_price,
+            options: owned(&line.options),
+            metadata: owned(&line.metadata),
         }
-        state.totals().map_err(|error| DecodeError::Malformed(error.to_string()))?;
-        Ok(Self {
-            epoch: v1.epoch,
-            op_id: v1.op_id,
-            state,
-            receipts: v1.receipts.into_iter().map(Receipt::from).collect(),
-            unsent: v1.unsent.into_iter().map(Unsent::from).collect(),
-            effects: v1.effects.into_iter().map(Effect::from).collect(),
-            armed: v1.armed.map(|armed| Armed { due: UnixMillis(armed.due), version: armed.version }),
-        })
     }
 }
 
@@ -303,5 +283,11 @@ impl From<UnsentV1> for Unsent {
 impl From<EffectV1> for Effect {
     fn from(v1: EffectV1) -> Self {
         Self { key: v1.key, kind: v1.kind, due: UnixMillis(v1.due), attempts: v1.attempts, body: v1.body.into() }
+    }
+}
+
+impl From<ArmedV1> for Armed {
+    fn from(v1: ArmedV1) -> Self {
+        Self { due: UnixMillis(v1.due), version: v1.version }
     }
 }

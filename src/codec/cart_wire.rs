@@ -3,10 +3,14 @@
 
 use bincode::{Decode, Encode};
 
-use super::envelope::{self, DecodeError, EncodeError, RECORD_BYTES_MAX, RecordKind};
+use super::{
+    envelope::{self, DecodeError, EncodeError, RECORD_BYTES_MAX, RecordKind},
+    rule_v1::RuleV1,
+};
 use crate::domain::{
-    CartId, Currency, GuestId, Id,
-    cart::{Addition, Command, LINES_MAX, LineId, Owner, Refusal, SetQuantity, Status},
+    CartId, CheckoutId, Currency, GuestId, Id,
+    cart::{Addition, CODES_MAX, Command, LINES_MAX, LineId, Owner, Refusal, SetQuantity, Status},
+    pricing::Reason,
 };
 
 /// Version of the bytes.
@@ -45,7 +49,7 @@ pub fn decode_cart_refusal(bytes: &[u8]) -> Result<Refusal, DecodeError> {
 }
 
 #[derive(Debug, PartialEq, Encode, Decode)]
-enum CommandV1 {
+pub(super) enum CommandV1 {
     Create(u128, u128, [u8; 3]),
     Add {
         sku: String,
@@ -65,10 +69,16 @@ enum CommandV1 {
     Patch(Option<Option<String>>, Option<Option<String>>),
     Close,
     Expire,
+    ApplyCode(RuleV1),
+    RemoveCode(String),
+    Begin(u128, Vec<(u32, i64)>),
+    Opened(u128),
+    Settle(u128, Vec<(u32, u16)>),
+    LetGo(u128),
 }
 
 #[derive(Debug, PartialEq, Encode, Decode)]
-enum RefusalV1 {
+pub(super) enum RefusalV1 {
     NotFound,
     NotOpen(u8),
     LineNotFound(u32),
@@ -77,6 +87,20 @@ enum RefusalV1 {
     TotalTooLarge,
     CurrencyMismatch([u8; 3], [u8; 3]),
     RevisionMismatch(u64),
+    CodeNotApplicable(ReasonV1),
+    TooManyCodes,
+    CodeNotFound,
+    Empty,
+}
+
+#[derive(Debug, PartialEq, Encode, Decode)]
+pub(super) enum ReasonV1 {
+    Currency([u8; 3]),
+    NotYet,
+    Over,
+    NoLine,
+    Minimum(i64, i64),
+    NothingLeft,
 }
 
 fn malformed(what: &str) -> DecodeError {
@@ -86,6 +110,11 @@ fn malformed(what: &str) -> DecodeError {
 fn currency(bytes: [u8; 3]) -> Result<Currency, DecodeError> {
     let text = std::str::from_utf8(&bytes).map_err(|_| malformed("the currency is no text"))?;
     Currency::parse(text).map_err(|_| malformed("the currency is no ISO 4217 code"))
+}
+
+/// Facts about lines: no more of them than a cart has lines.
+fn few<T>(facts: Vec<T>) -> Result<Vec<T>, DecodeError> {
+    if facts.len() <= LINES_MAX { Ok(facts) } else { Err(malformed("more lines than a cart may hold")) }
 }
 
 fn owned(pairs: Box<[(Box<str>, Box<str>)]>) -> Vec<(String, String)> {
@@ -124,6 +153,16 @@ impl From<Command> for CommandV1 {
             Command::Patch { note, email } => Self::Patch(text(note), text(email)),
             Command::Close => Self::Close,
             Command::Expire => Self::Expire,
+            Command::ApplyCode(rule) => Self::ApplyCode((&rule).into()),
+            Command::RemoveCode(code) => Self::RemoveCode(code.into()),
+            Command::Begin { checkout, prices } => {
+                Self::Begin(checkout.0.0, prices.into_iter().map(|(line, price)| (line.0, price)).collect())
+            }
+            Command::Opened { checkout } => Self::Opened(checkout.0.0),
+            Command::Settle { checkout, bought } => {
+                Self::Settle(checkout.0.0, bought.into_iter().map(|(line, units)| (line.0, units)).collect())
+            }
+            Command::LetGo { checkout } => Self::LetGo(checkout.0.0),
         }
     }
 }
@@ -160,6 +199,18 @@ impl TryFrom<CommandV1> for Command {
             CommandV1::Patch(note, email) => Self::Patch { note: text(note), email: text(email) },
             CommandV1::Close => Self::Close,
             CommandV1::Expire => Self::Expire,
+            CommandV1::ApplyCode(rule) => Self::ApplyCode(rule.try_into()?),
+            CommandV1::RemoveCode(code) => Self::RemoveCode(code.into()),
+            CommandV1::Begin(id, prices) => Self::Begin {
+                checkout: CheckoutId(Id(id)),
+                prices: few(prices)?.into_iter().map(|(line, price)| (LineId(line), price)).collect(),
+            },
+            CommandV1::Opened(id) => Self::Opened { checkout: CheckoutId(Id(id)) },
+            CommandV1::Settle(id, bought) => Self::Settle {
+                checkout: CheckoutId(Id(id)),
+                bought: few(bought)?.into_iter().map(|(line, units)| (LineId(line), units)).collect(),
+            },
+            CommandV1::LetGo(id) => Self::LetGo { checkout: CheckoutId(Id(id)) },
         })
     }
 }
@@ -172,6 +223,8 @@ impl From<Refusal> for RefusalV1 {
                 Status::Open => 0,
                 Status::Closed => 1,
                 Status::Expired => 2,
+                Status::CheckingOut => 3,
+                Status::Ordered => 4,
             }),
             Refusal::LineNotFound(line) => Self::LineNotFound(line.0),
             Refusal::TooManyLines { .. } => Self::TooManyLines,
@@ -179,6 +232,17 @@ impl From<Refusal> for RefusalV1 {
             Refusal::TotalTooLarge => Self::TotalTooLarge,
             Refusal::CurrencyMismatch { cart, product } => Self::CurrencyMismatch(cart.bytes(), product.bytes()),
             Refusal::RevisionMismatch { present } => Self::RevisionMismatch(present),
+            Refusal::CodeNotApplicable(reason) => Self::CodeNotApplicable(match reason {
+                Reason::Currency(of) => ReasonV1::Currency(of.bytes()),
+                Reason::NotYet => ReasonV1::NotYet,
+                Reason::Over => ReasonV1::Over,
+                Reason::NoLine => ReasonV1::NoLine,
+                Reason::Minimum { minimum, reached } => ReasonV1::Minimum(minimum, reached),
+                Reason::NothingLeft => ReasonV1::NothingLeft,
+            }),
+            Refusal::TooManyCodes { .. } => Self::TooManyCodes,
+            Refusal::CodeNotFound => Self::CodeNotFound,
+            Refusal::Empty => Self::Empty,
         }
     }
 }
@@ -192,6 +256,8 @@ impl TryFrom<RefusalV1> for Refusal {
             RefusalV1::NotOpen(0) => Self::NotOpen(Status::Open),
             RefusalV1::NotOpen(1) => Self::NotOpen(Status::Closed),
             RefusalV1::NotOpen(2) => Self::NotOpen(Status::Expired),
+            RefusalV1::NotOpen(3) => Self::NotOpen(Status::CheckingOut),
+            RefusalV1::NotOpen(4) => Self::NotOpen(Status::Ordered),
             RefusalV1::NotOpen(_) => return Err(malformed("a status that no cart has")),
             RefusalV1::LineNotFound(line) => Self::LineNotFound(LineId(line)),
             RefusalV1::TooManyLines => Self::TooManyLines { max: LINES_MAX },
@@ -201,6 +267,17 @@ impl TryFrom<RefusalV1> for Refusal {
                 Self::CurrencyMismatch { cart: currency(cart)?, product: currency(product)? }
             }
             RefusalV1::RevisionMismatch(present) => Self::RevisionMismatch { present },
+            RefusalV1::CodeNotApplicable(reason) => Self::CodeNotApplicable(match reason {
+                ReasonV1::Currency(of) => Reason::Currency(currency(of)?),
+                ReasonV1::NotYet => Reason::NotYet,
+                ReasonV1::Over => Reason::Over,
+                ReasonV1::NoLine => Reason::NoLine,
+                ReasonV1::Minimum(minimum, reached) => Reason::Minimum { minimum, reached },
+                ReasonV1::NothingLeft => Reason::NothingLeft,
+            }),
+            RefusalV1::TooManyCodes => Self::TooManyCodes { max: CODES_MAX },
+            RefusalV1::CodeNotFound => Self::CodeNotFound,
+            RefusalV1::Empty => Self::Empty,
         })
     }
 }

@@ -5,11 +5,13 @@
 //! version n+1 before any release writes it, so every release can be rolled back by one.
 
 mod cart;
+mod cart_v2;
 mod cart_wire;
 mod catalog;
 mod cluster;
 pub mod envelope;
 pub mod record;
+mod rule_v1;
 pub mod wire;
 #[cfg(test)]
 pub(crate) mod tests;

@@ -8,7 +8,7 @@ use std::io::Write as _;
 
 use crate::domain::{
     Currency, Id, Money, UnixMillis,
-    cart::{Cart, Line, Metadata, Options},
+    cart::{Cart, CategoriesOf, Line, Metadata, Options, Shown, Summary, Totals},
 };
 
 use super::dto::timestamp;
@@ -16,12 +16,17 @@ use super::dto::timestamp;
 /// Room for a cart of a few lines; more grows.
 const BYTES_USUAL: usize = 1536;
 
-/// The cart as clients read it; with the new guest's token, told once.
-pub(super) fn write(cart: &Cart, guest_token: Option<&str>) -> Vec<u8> {
+/// Sums and codes as clients read them.
+pub(super) fn summary<'a>(cart: &'a Cart, categories: CategoriesOf<'_>) -> Summary<'a> {
     // No committed cart overflows: `decide` refuses what would, and decoding checks it again.
     let zero = Money::zero(cart.currency);
-    let (subtotal, discount, total) =
-        cart.totals().map_or((zero, zero, zero), |totals| (totals.subtotal, totals.discount, totals.total));
+    let totals = Totals { subtotal: zero, discount: zero, total: zero };
+    cart.summary(categories).unwrap_or(Summary { totals, codes: Vec::new() })
+}
+
+/// The cart as clients read it; with the new guest's token, told once.
+pub(super) fn write(cart: &Cart, categories: CategoriesOf<'_>, guest_token: Option<&str>) -> Vec<u8> {
+    let Summary { totals: Totals { subtotal, discount, total }, codes } = summary(cart, categories);
     let mut to = Vec::with_capacity(BYTES_USUAL);
     to.extend_from_slice(br#"{"id":"cart_"#);
     to.extend_from_slice(&Id::digits(cart.id.0));
@@ -35,13 +40,23 @@ pub(super) fn write(cart: &Cart, guest_token: Option<&str>) -> Vec<u8> {
     lines(&cart.lines, cart, &mut to);
     to.extend_from_slice(br#","saved_for_later":"#);
     lines(&cart.saved, cart, &mut to);
-    to.extend_from_slice(br#","discounts":[],"totals":{"subtotal":"#);
+    to.extend_from_slice(br#","discounts":"#);
+    list(b'[', b']', &codes, &mut to, |shown, to| {
+        to.extend_from_slice(br#"{"code":"#);
+        string(shown.code, to);
+        to.extend_from_slice(br#","amount":"#);
+        money(shown.amount, cart.currency, to);
+        to.push(b'}');
+    });
+    to.extend_from_slice(br#","totals":{"subtotal":"#);
     money(subtotal.amount, cart.currency, &mut to);
     to.extend_from_slice(br#","discount":"#);
     money(discount.amount, cart.currency, &mut to);
     to.extend_from_slice(br#","total":"#);
     money(total.amount, cart.currency, &mut to);
-    to.extend_from_slice(br#"},"messages":[],"note":"#);
+    to.extend_from_slice(br#"},"messages":"#);
+    messages(&codes, &mut to);
+    to.extend_from_slice(br#","note":"#);
     optional(cart.note.as_deref(), &mut to);
     to.extend_from_slice(br#","email":"#);
     optional(cart.email.as_deref(), &mut to);
@@ -60,6 +75,23 @@ pub(super) fn write(cart: &Cart, guest_token: Option<&str>) -> Vec<u8> {
     }
     to.push(b'}');
     to
+}
+
+/// Codes that take nothing off say why.
+fn messages(codes: &[Shown<'_>], to: &mut Vec<u8>) {
+    let refused = codes.iter().enumerate().filter_map(|(at, shown)| Some((at, shown.not_applied?)));
+    to.push(b'[');
+    for (n, (at, reason)) in refused.enumerate() {
+        if n > 0 {
+            to.push(b',');
+        }
+        to.extend_from_slice(br#"{"level":"warning","code":""#);
+        to.extend_from_slice(reason.as_str().as_bytes());
+        to.extend_from_slice(br#"","pointer":"/discounts/"#);
+        integer(at, to);
+        to.extend_from_slice(br#""}"#);
+    }
+    to.push(b']');
 }
 
 fn lines(lines: &[Line], cart: &Cart, to: &mut Vec<u8>) {
@@ -161,10 +193,11 @@ mod tests {
         /// The API's description is generated from `CartView`.
         #[test]
         fn what_is_written_is_what_the_description_says(record in any_cart(), token in prop::option::of("\\PC{0,9}")) {
-            let mut view = CartView::from(&record.state);
+            let filed = |sku: &str| sku.chars().take(1).map(|c| c.to_string().into()).collect();
+            let mut view = CartView::new(&record.state, &filed);
             view.guest_token = token.as_deref();
             let said = serde_json::to_string(&view).unwrap();
-            prop_assert_eq!(String::from_utf8(write(&record.state, token.as_deref())).unwrap(), said);
+            prop_assert_eq!(String::from_utf8(write(&record.state, &filed, token.as_deref())).unwrap(), said);
         }
     }
 

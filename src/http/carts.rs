@@ -58,7 +58,7 @@ pub(super) async fn create(State(app): State<App>, request: Request) -> Result<R
         Ask { command, by: Some(owner), if_revision: None, key, timeout: app.options.request_timeout, is_deed: false };
     let answer = app.handle.ask_cart(id, ask).await?;
     let token = is_new.then(|| app.tokens.guest_token(guest));
-    let mut response = answered(StatusCode::CREATED, &answer, token.as_deref());
+    let mut response = answered(&app, StatusCode::CREATED, &answer, token.as_deref());
     if let Ok(location) = HeaderValue::try_from(format!("/v1/carts/{id}")) {
         response.headers_mut().insert(header::LOCATION, location);
     }
@@ -80,7 +80,7 @@ pub(super) async fn get(State(app): State<App>, to: Addressed, has: Has) -> Resu
         told_by(&mut response, &cart);
         return Ok(response);
     }
-    let mut response = represent(StatusCode::OK, &cart, None);
+    let mut response = represent(&app, StatusCode::OK, &cart, None);
     told_by(&mut response, &cart);
     Ok(response)
 }
@@ -192,7 +192,7 @@ async fn asked<T>(app: &App, change: &Change<T>, command: Command) -> Result<Tol
 }
 
 async fn ask<T>(app: &App, change: &Change<T>, command: Command) -> Result<Response, Problem> {
-    Ok(answered(StatusCode::OK, &asked(app, change, command).await?, None))
+    Ok(answered(app, StatusCode::OK, &asked(app, change, command).await?, None))
 }
 
 /// The cart, if it is the caller's: somebody else's looks like none.
@@ -208,8 +208,8 @@ fn told_by<T>(response: &mut Response, told: &Told<T>) {
     }
 }
 
-fn answered(status: StatusCode, answer: &Told<Answer<Cart>>, guest_token: Option<&str>) -> Response {
-    let mut response = represent(status, &answer.state, guest_token);
+fn answered(app: &App, status: StatusCode, answer: &Told<Answer<Cart>>, guest_token: Option<&str>) -> Response {
+    let mut response = represent(app, status, &answer.state, guest_token);
     told_by(&mut response, answer);
     mark_replay(response.headers_mut(), answer);
     response
@@ -221,8 +221,9 @@ fn mark_replay(headers: &mut HeaderMap, answer: &Answer<Cart>) {
     }
 }
 
-fn represent(status: StatusCode, cart: &Cart, guest_token: Option<&str>) -> Response {
-    let mut response = Response::new(cart_json::write(cart, guest_token).into());
+fn represent(app: &App, status: StatusCode, cart: &Cart, guest_token: Option<&str>) -> Response {
+    let body = cart_json::write(cart, &|sku| app.catalog.categories(sku), guest_token);
+    let mut response = Response::new(body.into());
     *response.status_mut() = status;
     response.headers_mut().reserve(HEADERS_USUAL);
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));

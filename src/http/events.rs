@@ -23,6 +23,7 @@ use super::{
     token::TICKET_TTL_MS,
 };
 use crate::{
+    catalog::Catalog,
     domain::cart::{Cart, Owner, Refusal},
     telemetry::{clock, metrics::metrics},
 };
@@ -60,7 +61,8 @@ pub(super) async fn stream(
         return Err(Refusal::NotFound.into());
     }
     carts.mark_changed();
-    let watching = Watching { carts, stopping: app.stopping.clone(), seen: seen.unwrap_or(0), _open: Open::new() };
+    let (catalog, stopping) = (app.catalog.clone(), app.stopping.clone());
+    let watching = Watching { carts, catalog, stopping, seen: seen.unwrap_or(0), _open: Open::new() };
     let events = unfold(watching, |mut watching| async move {
         let event = watching.next().await?;
         Some((Ok::<_, Infallible>(event), watching))
@@ -83,6 +85,7 @@ pub(super) async fn ticket(State(app): State<App>, to: Addressed) -> Result<Resp
 
 struct Watching {
     carts: watch::Receiver<Arc<Cart>>,
+    catalog: Catalog,
     stopping: watch::Receiver<bool>,
     seen: u64,
     _open: Open,
@@ -101,7 +104,8 @@ impl Watching {
             if cart.revision > self.seen {
                 self.seen = cart.revision;
                 let event = Event::default().event("cart").id(cart.revision.to_string());
-                return Some(event.data(String::from_utf8(cart_json::write(&cart, None)).ok()?));
+                let body = cart_json::write(&cart, &|sku| self.catalog.categories(sku), None);
+                return Some(event.data(String::from_utf8(body).ok()?));
             }
         }
     }

@@ -93,6 +93,8 @@ codes! {
     QuantityOutOfRange = "quantity_out_of_range", UNPROCESSABLE_ENTITY, false;
     /// The metadata is too large
     MetadataTooLarge = "metadata_too_large", UNPROCESSABLE_ENTITY, false;
+    /// A discount code cannot be applied
+    DiscountNotApplicable = "discount_not_applicable", UNPROCESSABLE_ENTITY, false;
     /// The product cannot be had now
     ProductUnavailable = "product_unavailable", UNPROCESSABLE_ENTITY, false;
     /// An If-Match header is needed
@@ -289,11 +291,19 @@ impl From<Refusal> for Problem {
             Refusal::NotFound => Self::new(Code::NotFound, detail),
             Refusal::LineNotFound(_) => Self::new(Code::NotFound, detail),
             Refusal::NotOpen(Status::Expired) => Self::new(Code::Expired, "the cart has expired; make a new one"),
+            Refusal::NotOpen(Status::CheckingOut) => {
+                Self::new(Code::CartNotOpen, "a checkout is buying from the cart; complete or cancel it")
+            }
             Refusal::NotOpen(status) => {
                 Self::new(Code::CartNotOpen, format!("the cart is {}; make a new one", status.as_str()))
             }
             Refusal::TooManyLines { .. } => Self::new(Code::TooManyLines, detail),
             Refusal::QuantityOutOfRange { .. } => Self::at(Code::QuantityOutOfRange, "/quantity", detail),
+            Refusal::CodeNotApplicable(_) | Refusal::TooManyCodes { .. } => {
+                Self::new(Code::DiscountNotApplicable, detail)
+            }
+            Refusal::CodeNotFound => Self::new(Code::NotFound, detail),
+            Refusal::Empty => Self::new(Code::CartNotOpen, "the cart has no line to buy; add one"),
             Refusal::TotalTooLarge => Self::at(Code::QuantityOutOfRange, "/quantity", detail),
             Refusal::CurrencyMismatch { .. } => Self::new(Code::CurrencyMismatch, detail),
             Refusal::RevisionMismatch { present } => {

@@ -7,9 +7,10 @@ use std::fmt::Debug;
 
 use proptest::prelude::*;
 
-use self::samples::{any_cart, cart, head, keys, line, map, member, product};
+use self::samples::{any_cart, cart, cart_v2, head, keys, line, map, member, product, rule};
 use super::{
     cart::CartV1,
+    cart_v2::CartV2,
     catalog::ChunkV1,
     envelope::{HEADER_BYTES, RECORD_BYTES_MAX, ROW_BYTES_MAX},
     record::{Receipt, Record, Unsent},
@@ -17,7 +18,8 @@ use super::{
 };
 use crate::domain::{
     Money, UnixMillis,
-    cart::{Cart, LINES_MAX, Line, LineId},
+    cart::{CODES_MAX, Cart, LINES_MAX, Line, LineId, Status},
+    discount::Worth,
     product::Product,
 };
 
@@ -35,6 +37,7 @@ fn golden() -> Vec<(&'static str, Vec<u8>, &'static [u8])> {
         ("keys_v1", encode_keys(&keys()).unwrap(), include_bytes!("../golden/keys_v1.bin")),
         ("catalog_head_v1", encode_head(&head()).unwrap(), include_bytes!("../golden/catalog_head_v1.bin")),
         ("catalog_chunk_v1", encode_chunk([&product()]).unwrap(), include_bytes!("../golden/catalog_chunk_v1.bin")),
+        ("cart_v2", encode_cart(&cart_v2()).unwrap().to_vec(), include_bytes!("../golden/cart_v2.bin")),
     ]
 }
 
@@ -42,7 +45,7 @@ fn golden_bytes(name: &str) -> &'static [u8] {
     golden().into_iter().find(|(known, ..)| *known == name).unwrap().2
 }
 
-/// What every decoder says of `bytes`, in the order of [`golden`].
+/// What every decoder says of `bytes`, in the order of [`DECODERS`].
 fn decode_all(bytes: &[u8]) -> [Result<(), DecodeError>; 6] {
     [
         decode_cart(bytes).map(drop),
@@ -52,6 +55,15 @@ fn decode_all(bytes: &[u8]) -> [Result<(), DecodeError>; 6] {
         decode_head(bytes).map(drop),
         decode_chunk(bytes).map(drop),
     ]
+}
+
+/// What each decoder reads, and up to which version.
+const DECODERS: [(&str, u16); 6] =
+    [("cart", 2), ("member", 1), ("map", 1), ("keys", 1), ("catalog_head", 1), ("catalog_chunk", 1)];
+
+/// Which decoder reads a golden record.
+fn decoder_of(name: &str) -> usize {
+    DECODERS.iter().position(|(kind, _)| name[..name.len() - "_v1".len()] == **kind).unwrap()
 }
 
 /// A record whose length and checksum hold, whatever its body: what the checks behind them must withstand.
@@ -85,6 +97,7 @@ fn golden_bytes_read_back_as_what_they_were_made_of() {
     assert_eq!(decode_keys(golden_bytes("keys_v1")).unwrap(), keys());
     assert_eq!(decode_head(golden_bytes("catalog_head_v1")).unwrap(), head());
     assert_eq!(decode_chunk(golden_bytes("catalog_chunk_v1")).unwrap(), [product()]);
+    assert_eq!(decode_cart(golden_bytes("cart_v2")).unwrap(), cart_v2());
 }
 
 /// bincode is unmaintained: the way out stays proven.
@@ -103,11 +116,15 @@ fn wincode_reads_and_writes_the_same_bytes() {
     both!("keys_v1", ClusterKeys);
     both!("catalog_head_v1", CatalogHead);
     both!("catalog_chunk_v1", ChunkV1);
+    both!("cart_v2", CartV2);
 }
 
 #[test]
 fn damage_mix_ups_and_the_future_are_told_apart_by_every_decoder() {
-    for (at, (name, _, good)) in golden().into_iter().enumerate() {
+    for (name, _, good) in golden() {
+        let at = decoder_of(name);
+        let (reads, version) = (DECODERS[at].1, good[5]);
+        let newer = reads as u8 + 1;
         let decode = |bytes: &[u8]| decode_all(bytes)[at].clone().unwrap_err();
         let with = |offset: usize, byte: u8| {
             let mut header = good[..HEADER_BYTES].to_vec();
@@ -118,8 +135,10 @@ fn damage_mix_ups_and_the_future_are_told_apart_by_every_decoder() {
         assert_eq!(with(0, 0), DecodeError::Magic, "{name}");
         assert!(matches!(with(2, 99), DecodeError::Kind { found: 99, .. }), "{name}");
         assert_eq!(with(3, 9), DecodeError::Codec(9), "{name}");
-        assert_eq!(with(5, 2), DecodeError::Newer { schema_v: 2, min_reader: 1, reads: 1 }, "{name}");
-        assert_eq!(with(7, 2), DecodeError::Newer { schema_v: 1, min_reader: 2, reads: 1 }, "{name}");
+        let schema_v = DecodeError::Newer { schema_v: reads + 1, min_reader: version.into(), reads };
+        assert_eq!(with(5, newer), schema_v, "{name}");
+        let min_reader = DecodeError::Newer { schema_v: version.into(), min_reader: reads + 1, reads };
+        assert_eq!(with(7, newer), min_reader, "{name}");
         assert_eq!(with(5, 0), DecodeError::Older { schema_v: 0 }, "{name}");
         assert_eq!(decode(&[good, &[0]].concat()), DecodeError::Longer, "{name}");
         let padded = resealed(good, &[&good[HEADER_BYTES..], &[0]].concat());
@@ -170,8 +189,19 @@ fn hostile_lengths_claim_no_memory() {
     let hostile = [&[253][..], &u64::MAX.to_le_bytes()].concat();
     let behind_currency = HEADER_BYTES + 3 + cart_currency_offset();
     // Where each record's first length is: of lines, a name, shards, keys, chunks, products.
-    let lengths = [behind_currency, HEADER_BYTES, HEADER_BYTES + 1, HEADER_BYTES, HEADER_BYTES + 18, HEADER_BYTES];
-    for (at, ((name, _, good), offset)) in golden().into_iter().zip(lengths).enumerate() {
+    let chunk = HEADER_BYTES;
+    let lengths = [
+        behind_currency,
+        HEADER_BYTES,
+        HEADER_BYTES + 1,
+        HEADER_BYTES,
+        HEADER_BYTES + 18,
+        chunk,
+        behind_currency,
+        chunk,
+    ];
+    for ((name, _, good), offset) in golden().into_iter().zip(lengths) {
+        let at = decoder_of(name);
         let mut body = good[HEADER_BYTES..].to_vec();
         let offset = offset - HEADER_BYTES;
         body.splice(offset..=offset, hostile.iter().copied());
@@ -209,6 +239,43 @@ fn a_cart_that_no_cart_can_be_is_malformed() {
         resealed(good, &body)
     };
     assert!(matches!(decode_cart(&lower), Err(DecodeError::Malformed(_))), "a currency in lower case");
+}
+
+#[test]
+fn what_version_1_can_say_is_written_as_version_1() {
+    let version = |bytes: &[u8]| envelope::schema_v(bytes);
+    let written = |change: fn(&mut Cart)| {
+        let mut record = cart();
+        change(&mut record.state);
+        let bytes = encode_cart(&record).unwrap();
+        assert_eq!(decode_cart(&bytes).unwrap(), record);
+        version(&bytes)
+    };
+    assert_eq!(written(|_| {}), Some(1));
+    assert_eq!(written(|cart| cart.status = Status::Closed), Some(1));
+    assert_eq!(written(|cart| cart.status = Status::Expired), Some(1));
+    assert_eq!(written(|cart| cart.status = Status::Ordered), Some(2));
+    assert_eq!(written(|cart| cart.codes = vec![rule(1)]), Some(2));
+    assert_eq!(version(&encode_cart(&cart_v2()).unwrap()), Some(2));
+}
+
+#[test]
+fn a_checkout_that_no_cart_can_be_in_is_malformed() {
+    let broken = |name: &str, change: fn(&mut Cart)| {
+        let mut record = cart_v2();
+        change(&mut record.state);
+        let bytes = encode_cart(&record).unwrap();
+        assert!(matches!(decode_cart(&bytes), Err(DecodeError::Malformed(_))), "{name}");
+    };
+    broken("no checkout", |cart| cart.checkout = None);
+    broken("an open cart", |cart| cart.status = Status::Open);
+    broken("opened, with its lines", |cart| cart.checkout.as_mut().unwrap().opened = true);
+    broken("nothing to buy", |cart| cart.checkout.as_mut().unwrap().lines.clear());
+    broken("a code twice", |cart| cart.codes = vec![rule(1), rule(1)]);
+    broken("one code too many", |cart| cart.codes = (0..=CODES_MAX as u32).map(rule).collect());
+    broken("a code without letters", |cart| cart.codes[0].code = Box::default());
+    broken("a code of more than everything", |cart| cart.codes[0].worth = Worth::Percent { basis_points: 10_001 });
+    broken("a code that makes it dearer", |cart| cart.codes[0].worth = Worth::Fixed { amount: -1 });
 }
 
 #[test]
@@ -271,20 +338,28 @@ fn keys_do_not_show_in_debug() {
 }
 
 proptest! {
-    /// A cart is written straight from the state. The frozen struct is the truth: read into it, by either library, and
-    /// written again, the bytes are the same.
+    /// A cart is written straight from the state. The frozen structs are the truth: read into its version's, by either
+    /// library, and written again, the bytes are the same.
     #[test]
     fn any_cart_reads_back_and_is_written_as_the_frozen_struct_would_be(record in any_cart()) {
         let bytes = encode_cart(&record).unwrap();
         prop_assert_eq!(decode_cart(&bytes).unwrap(), record);
         let body = &bytes[HEADER_BYTES..];
         let config = bincode::config::standard();
-        let (frozen, read): (CartV1, usize) = bincode::decode_from_slice(body, config).unwrap();
-        prop_assert_eq!(read, body.len());
-        prop_assert_eq!(bincode::encode_to_vec(&frozen, config).unwrap(), body);
-        let other: CartV1 = wincode::config::deserialize(body, wincode_config()).unwrap();
-        prop_assert_eq!(&other, &frozen);
-        prop_assert_eq!(wincode::config::serialize(&other, wincode_config()).unwrap(), body);
+        macro_rules! frozen {
+            ($type:ty) => {
+                let (frozen, read): ($type, usize) = bincode::decode_from_slice(body, config).unwrap();
+                prop_assert_eq!(read, body.len());
+                prop_assert_eq!(bincode::encode_to_vec(&frozen, config).unwrap(), body);
+                let other: $type = wincode::config::deserialize(body, wincode_config()).unwrap();
+                prop_assert_eq!(&other, &frozen);
+                prop_assert_eq!(wincode::config::serialize(&other, wincode_config()).unwrap(), body);
+            };
+        }
+        match envelope::schema_v(&bytes) {
+            Some(1) => { frozen!(CartV1); }
+            _ => { frozen!(CartV2); }
+        }
     }
 
     #[test]

@@ -2,14 +2,17 @@
 
 use proptest::prelude::*;
 
+use super::samples::rule;
+
 use crate::{
     codec::{
-        decode_cart_command, decode_cart_refusal, encode_cart_command, encode_cart_refusal,
+        DecodeError, decode_cart_command, decode_cart_refusal, encode_cart_command, encode_cart_refusal,
         wire::{Failed, Question, Reply, Request, decode_reply, decode_request, encode_reply, encode_request},
     },
     domain::{
-        CartId, Currency, GuestId, Id,
-        cart::{Addition, Command, LINES_MAX, LineId, Owner, Refusal, SetQuantity, Status},
+        CartId, CheckoutId, Currency, GuestId, Id,
+        cart::{Addition, CODES_MAX, Command, LINES_MAX, LineId, Owner, Refusal, SetQuantity, Status},
+        pricing::Reason,
     },
 };
 
@@ -39,6 +42,12 @@ fn commands() -> Vec<Command> {
         Command::Patch { note: Some(Some("ring twice".into())), email: Some(None) },
         Command::Close,
         Command::Expire,
+        Command::ApplyCode(rule(1)),
+        Command::RemoveCode("CODE-1".into()),
+        Command::Begin { checkout: CheckoutId(Id(5)), prices: vec![(line, 1_250)] },
+        Command::Opened { checkout: CheckoutId(Id(5)) },
+        Command::Settle { checkout: CheckoutId(Id(5)), bought: vec![(line, 2)] },
+        Command::LetGo { checkout: CheckoutId(Id(u128::MAX)) },
     ]
 }
 
@@ -65,6 +74,17 @@ fn refusals() -> Vec<Refusal> {
         Refusal::CurrencyMismatch { cart: Currency::EUR, product: Currency::EUR },
         Refusal::RevisionMismatch { present: 8 },
         Refusal::TotalTooLarge,
+        Refusal::NotOpen(Status::CheckingOut),
+        Refusal::NotOpen(Status::Ordered),
+        Refusal::CodeNotApplicable(Reason::Currency(Currency::EUR)),
+        Refusal::CodeNotApplicable(Reason::NotYet),
+        Refusal::CodeNotApplicable(Reason::Over),
+        Refusal::CodeNotApplicable(Reason::NoLine),
+        Refusal::CodeNotApplicable(Reason::Minimum { minimum: 500, reached: 499 }),
+        Refusal::CodeNotApplicable(Reason::NothingLeft),
+        Refusal::TooManyCodes { max: CODES_MAX },
+        Refusal::CodeNotFound,
+        Refusal::Empty,
     ]
 }
 
@@ -105,6 +125,14 @@ fn every_question_and_every_reply_comes_out_as_it_went_in() {
     for refusal in refusals() {
         assert_eq!(decode_cart_refusal(&encode_cart_refusal(&refusal).unwrap()), Ok(refusal));
     }
+}
+
+#[test]
+fn a_command_about_more_lines_than_a_cart_has_is_malformed() {
+    let prices = (1..=LINES_MAX as u32 + 1).map(|line| (LineId(line), 1)).collect();
+    let begin = Command::Begin { checkout: CheckoutId(Id(5)), prices };
+    let read = decode_cart_command(&encode_cart_command(&begin).unwrap());
+    assert!(matches!(read, Err(DecodeError::Malformed(_))), "{read:?}");
 }
 
 proptest! {

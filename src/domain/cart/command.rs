@@ -2,7 +2,7 @@
 //! what depends on the cart's state is checked by `decide`.
 
 use super::state::{LineId, Metadata, Options, Owner};
-use crate::domain::{CartId, Currency};
+use crate::domain::{CartId, CheckoutId, Currency, discount::Rule};
 
 /// Some units to add, with the product's facts as the catalogue told them just now.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,6 +64,34 @@ pub enum Command {
         note: Option<Option<Box<str>>>,
         /// The new e-mail address.
         email: Option<Option<Box<str>>>,
+    },
+    /// Apply a discount code, as the shop defines it now; one that is there already takes over the definition.
+    ApplyCode(Rule),
+    /// Take a discount code away.
+    RemoveCode(Box<str>),
+    /// Begin a checkout of all lines with all codes. In a checkout already: no change, the state names it.
+    Begin {
+        /// Its id, minted by the caller with the cart's slot.
+        checkout: CheckoutId,
+        /// The unit prices that the shopper accepted, where they are others than those seen.
+        prices: Vec<(LineId, i64)>,
+    },
+    /// The checkout is known to exist. Of another checkout: no change.
+    Opened {
+        /// Which.
+        checkout: CheckoutId,
+    },
+    /// The checkout was completed: take what was bought out of the cart. Of another checkout: no change.
+    Settle {
+        /// Which.
+        checkout: CheckoutId,
+        /// Units bought of each line.
+        bought: Vec<(LineId, u16)>,
+    },
+    /// The checkout ended without a purchase. Of another checkout: no change.
+    LetGo {
+        /// Which.
+        checkout: CheckoutId,
     },
     /// End the cart.
     Close,

@@ -1,13 +1,13 @@
 //! Decides what a command does to a cart.
 
 use super::{
-    LINES_MAX,
+    CODES_MAX, LINES_MAX,
     command::{Addition, Command, SetQuantity},
     event::{Change, Event},
     refusal::Refusal,
     state::{Cart, Line, LineId, Status},
 };
-use crate::domain::Context;
+use crate::domain::{CheckoutId, Context, discount::Rule, product::UNIT_PRICE_MAX};
 
 /// Decides the events that `command` causes, or why the cart refuses it. No event = nothing to change.
 ///
@@ -29,9 +29,11 @@ pub fn decide(cart: Option<&Cart>, command: &Command, context: &Context) -> Resu
                 return Err(Refusal::RevisionMismatch { present: cart.revision });
             }
             match cart.status {
-                Status::Open => open(cart, command, context)?,
-                ended @ (Status::Closed | Status::Expired) => match command {
+                Status::Open | Status::CheckingOut => open(cart, command, context)?,
+                ended @ (Status::Closed | Status::Expired | Status::Ordered) => match command {
                     Command::Close | Command::Expire => None,
+                    // Told late or twice by a checkout that the cart is done with.
+                    Command::Opened { .. } | Command::Settle { .. } | Command::LetGo { .. } => None,
                     _ => return Err(Refusal::NotOpen(ended)),
                 },
             }
@@ -40,7 +42,7 @@ pub fn decide(cart: Option<&Cart>, command: &Command, context: &Context) -> Resu
     let event = |change| Event {
         at: context.now,
         expires_at: match (&change, cart) {
-            (Change::Expired | Change::Closed, Some(cart)) => cart.expires_at,
+            (Change::Expired | Change::Closed | Change::CheckoutOpened, Some(cart)) => cart.expires_at,
             _ => context.now.plus_ms(context.expire_after_ms),
         },
         change,
@@ -69,8 +71,24 @@ fn open(cart: &Cart, command: &Command, context: &Context) -> Result<Option<Chan
             let email = email.clone().filter(|email| *email != cart.email);
             (note.is_some() || email.is_some()).then_some(Change::Patched { note, email })
         }
+        Command::ApplyCode(rule) => apply_code(cart, rule, context)?,
+        Command::RemoveCode(code) => {
+            let known = cart.codes.iter().any(|rule| rule.code == *code);
+            Some(known.then(|| Change::CodeRemoved(code.clone())).ok_or(Refusal::CodeNotFound)?)
+        }
+        Command::Begin { checkout, prices } => begin(cart, *checkout, prices)?,
+        Command::Opened { checkout } => {
+            let waits = cart.checkout.as_ref().is_some_and(|present| present.id == *checkout && !present.opened);
+            waits.then_some(Change::CheckoutOpened)
+        }
+        Command::Settle { checkout, bought } => {
+            is_in(cart, *checkout).then(|| Change::Settled { bought: bought.clone() })
+        }
+        Command::LetGo { checkout } => is_in(cart, *checkout).then_some(Change::CheckoutLeft),
+        Command::Close if cart.checkout.is_some() => return Err(Refusal::NotOpen(Status::CheckingOut)),
         Command::Close => Some(Change::Closed),
-        Command::Expire => (context.now >= cart.expires_at).then_some(Change::Expired),
+        // A cart in checkout waits for its checkout, which has an expiry of its own.
+        Command::Expire => (cart.checkout.is_none() && context.now >= cart.expires_at).then_some(Change::Expired),
     })
 }
 
@@ -127,8 +145,44 @@ fn restore(cart: &Cart, id: LineId) -> Result<Change, Refusal> {
         return Ok(Change::LineRestored(id));
     };
     let quantity = within(u32::from(into.quantity) + u32::from(saved.quantity), into.quantity_max)?;
+    if cart.checkout.is_some() {
+        // A line that may be bought keeps its name, by which it is taken out once it is bought.
+        fits(cart, None, saved.unit_price, saved.quantity)?;
+        return Ok(Change::LineRestored(id));
+    }
     fits(cart, Some(into), into.unit_price, quantity)?;
     Ok(Change::LineRejoined { line: id, into: into.id, quantity })
+}
+
+fn apply_code(cart: &Cart, rule: &Rule, context: &Context) -> Result<Option<Change>, Refusal> {
+    rule.is_valid(cart.currency, context.now).map_err(Refusal::CodeNotApplicable)?;
+    let present = cart.codes.iter().find(|present| present.code == rule.code);
+    if present.is_none() && cart.codes.len() >= CODES_MAX {
+        return Err(Refusal::TooManyCodes { max: CODES_MAX });
+    }
+    Ok((present != Some(rule)).then(|| Change::CodeApplied(rule.clone())))
+}
+
+fn begin(cart: &Cart, checkout: CheckoutId, accepted: &[(LineId, i64)]) -> Result<Option<Change>, Refusal> {
+    if cart.checkout.is_some() {
+        return Ok(None);
+    }
+    if cart.lines.is_empty() {
+        return Err(Refusal::Empty);
+    }
+    let price =
+        |line: &Line| accepted.iter().find(|(id, _)| *id == line.id).map_or(line.unit_price, |(_, price)| *price);
+    let total = cart.lines.iter().map(|line| i128::from(price(line)) * i128::from(line.quantity)).sum::<i128>();
+    let are_prices = cart.lines.iter().all(|line| (0..=UNIT_PRICE_MAX).contains(&price(line)));
+    if !are_prices || i64::try_from(total).is_err() {
+        return Err(Refusal::TotalTooLarge);
+    }
+    let changed = cart.lines.iter().filter(|line| price(line) != line.unit_price);
+    Ok(Some(Change::CheckoutBegun { checkout, prices: changed.map(|line| (line.id, price(line))).collect() }))
+}
+
+fn is_in(cart: &Cart, checkout: CheckoutId) -> bool {
+    cart.checkout.as_ref().is_some_and(|present| present.id == checkout)
 }
 
 fn find(lines: &[Line], id: LineId) -> Result<&Line, Refusal> {

@@ -1,7 +1,7 @@
 //! What happened to a cart.
 
 use super::state::{Line, LineId, Owner};
-use crate::domain::{CartId, Currency, UnixMillis};
+use crate::domain::{CartId, CheckoutId, Currency, UnixMillis, discount::Rule};
 
 /// One change, and when.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -72,6 +72,26 @@ pub enum Change {
         /// The e-mail address from now on, if it changed.
         email: Option<Option<Box<str>>>,
     },
+    /// A code was applied, or defined anew.
+    CodeApplied(Rule),
+    /// A code went.
+    CodeRemoved(Box<str>),
+    /// A checkout of all lines with all codes began.
+    CheckoutBegun {
+        /// Its id.
+        checkout: CheckoutId,
+        /// Unit prices from now on, of the lines where they changed.
+        prices: Vec<(LineId, i64)>,
+    },
+    /// The checkout exists. Clients see none of it: the revision stays.
+    CheckoutOpened,
+    /// What was bought left the cart, and the codes that it was bought with.
+    Settled {
+        /// Units bought of each line.
+        bought: Vec<(LineId, u16)>,
+    },
+    /// The checkout ended without a purchase.
+    CheckoutLeft,
     /// Its shopper ended it.
     Closed,
     /// Time ended it.

@@ -8,15 +8,19 @@ mod event;
 mod evolve;
 mod refusal;
 mod state;
+mod steps;
 #[cfg(test)]
 mod tests;
+mod totals;
 
 pub use command::{Addition, Command, SetQuantity};
 pub use decide::decide;
 pub use event::{Change, Event};
 pub use evolve::evolve;
 pub use refusal::Refusal;
-pub use state::{Cart, Line, LineId, Metadata, Options, Owner, Status, Totals};
+pub use state::{Cart, InCheckout, Line, LineId, Metadata, Options, Owner, Status};
+pub use steps::{Call, Done, Step, on_done, pending};
+pub use totals::{CategoriesOf, Shown, Summary, Totals};
 
 /// Most lines in a cart, saved ones included: bounds the row, the body and the page.
 pub const LINES_MAX: usize = 100;
@@ -30,3 +34,5 @@ pub const METADATA_KEYS_MAX: usize = 20;
 pub const NOTE_BYTES_MAX: usize = 2000;
 /// Most bytes of an e-mail address (RFC 5321 §4.5.3.1.3 allows 254 between the angle brackets).
 pub const EMAIL_BYTES_MAX: usize = 254;
+/// Most discount codes of a cart: bounds the row, and what a checkout must hold.
+pub const CODES_MAX: usize = 5;

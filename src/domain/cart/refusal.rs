@@ -1,7 +1,7 @@
 //! Why a cart says no. A refusal had no effect.
 
 use super::state::{LineId, Status};
-use crate::domain::Currency;
+use crate::domain::{Currency, pricing::Reason};
 
 /// Why a cart says no.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -43,6 +43,21 @@ pub enum Refusal {
         /// Its revision now.
         present: u64,
     },
+    /// The code cannot be applied.
+    #[error("{0}")]
+    CodeNotApplicable(Reason),
+    /// One code more than a cart may have.
+    #[error("a cart takes at most {max} codes")]
+    TooManyCodes {
+        /// The limit.
+        max: usize,
+    },
+    /// The cart has no such code.
+    #[error("the cart has no such code")]
+    CodeNotFound,
+    /// There is nothing to buy.
+    #[error("the cart has no line to buy")]
+    Empty,
     /// The sum would not fit.
     #[error("the cart's total would be too large")]
     TotalTooLarge,

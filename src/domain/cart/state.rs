@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::domain::{CartId, Currency, GuestId, Money, MoneyError, UnixMillis};
+use crate::domain::{CartId, CheckoutId, Currency, GuestId, UnixMillis, discount::Rule};
 
 /// Chosen product options, sorted by name, no name twice.
 pub type Options = Box<[(Box<str>, Box<str>)]>;
@@ -47,6 +47,10 @@ pub enum Status {
     Closed,
     /// Ended by time.
     Expired,
+    /// Some of it is being bought; takes changes, which are not bought along.
+    CheckingOut,
+    /// Ended by buying all of it.
+    Ordered,
 }
 
 impl Status {
@@ -57,6 +61,17 @@ impl Status {
             Self::Open => "open",
             Self::Closed => "closed",
             Self::Expired => "expired",
+            Self::CheckingOut => "checking_out",
+            Self::Ordered => "ordered",
+        }
+    }
+
+    /// Whether it takes no changes any more.
+    #[must_use]
+    pub const fn has_ended(self) -> bool {
+        match self {
+            Self::Open | Self::CheckingOut => false,
+            Self::Closed | Self::Expired | Self::Ordered => true,
         }
     }
 }
@@ -90,15 +105,17 @@ impl Line {
     }
 }
 
-/// Sums over the lines (saved ones do not count).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Totals {
-    /// Sum of the lines.
-    pub subtotal: Money,
-    /// What is taken off: zero or negative.
-    pub discount: Money,
-    /// What remains.
-    pub total: Money,
+/// What a cart knows of the checkout that buys from it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InCheckout {
+    /// Its name.
+    pub id: CheckoutId,
+    /// Whether it is known to exist: until then the cart goes on to ask for it.
+    pub opened: bool,
+    /// What it buys, as the cart was at its beginning; emptied once it is opened, for it has its own copy.
+    pub lines: Vec<Line>,
+    /// The codes that it buys with.
+    pub codes: Vec<Rule>,
 }
 
 /// A cart.
@@ -120,6 +137,10 @@ pub struct Cart {
     pub lines: Vec<Line>,
     /// What is kept for later, oldest first.
     pub saved: Vec<Line>,
+    /// Discount codes, in the order in which they came; none twice.
+    pub codes: Vec<Rule>,
+    /// The checkout that buys from it, as long as the status says so.
+    pub checkout: Option<InCheckout>,
     /// The number that the next new line gets.
     pub line_next: u32,
     /// The shopper's note.
@@ -135,24 +156,6 @@ pub struct Cart {
 }
 
 impl Cart {
-    /// Price of the whole line.
-    ///
-    /// # Errors
-    /// [`MoneyError::Overflow`]; `decide` refuses what would get there.
-    pub fn line_total(&self, line: &Line) -> Result<Money, MoneyError> {
-        Money { amount: line.unit_price, currency: self.currency }.checked_mul(u32::from(line.quantity))
-    }
-
-    /// Sums over the lines.
-    ///
-    /// # Errors
-    /// [`MoneyError::Overflow`]; `decide` refuses what would get there.
-    pub fn totals(&self) -> Result<Totals, MoneyError> {
-        let zero = Money::zero(self.currency);
-        let subtotal = self.lines.iter().try_fold(zero, |sum, line| sum.checked_add(self.line_total(line)?))?;
-        Ok(Totals { subtotal, discount: zero, total: subtotal })
-    }
-
     /// Lines and saved lines together.
     #[must_use]
     pub fn line_count(&self) -> usize {

@@ -3,7 +3,11 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::domain::{CartId, Context, Currency, GuestId, Slot, UnixMillis};
+use crate::domain::{
+    CartId, CheckoutId, Context, Currency, GuestId, Slot, UnixMillis,
+    discount::{Rule, Worth},
+    pricing::Reason,
+};
 
 const MAX_AMOUNT: i64 = crate::domain::product::UNIT_PRICE_MAX;
 
@@ -44,6 +48,39 @@ fn addition(product: u8, option: u8, quantity: u16) -> Addition {
     }
 }
 
+fn checkout(n: u128) -> CheckoutId {
+    CheckoutId::new(Slot::from_bits(3), UnixMillis(1), n)
+}
+
+fn begin(n: u128) -> Command {
+    Command::Begin { checkout: checkout(n), prices: vec![] }
+}
+
+fn code(n: usize) -> Rule {
+    let percent = Worth::Percent { basis_points: 1_000 };
+    Rule {
+        code: format!("CODE{n}").into(),
+        worth: if n.is_multiple_of(2) { percent } else { Worth::Fixed { amount: 150 } },
+        currency: Currency::EUR,
+        per_line: n.is_multiple_of(3),
+        categories: if n == 4 { vec!["mugs".into()] } else { vec![] },
+        minimum: 0,
+        valid_from: None,
+        valid_until: (n == 5).then_some(UnixMillis(30)),
+        uses_max: None,
+        uses_per_shopper_max: None,
+    }
+}
+
+/// Products of even number are mugs.
+fn filed(sku: &str) -> Vec<Box<str>> {
+    if sku.ends_with(['0', '2', '4']) { vec!["mugs".into()] } else { vec![] }
+}
+
+fn summary(cart: &Cart) -> Summary<'_> {
+    cart.summary(&filed).unwrap()
+}
+
 fn any_command() -> impl Strategy<Value = Command> {
     let line = || (0..12u32).prop_map(LineId);
     prop_oneof![
@@ -58,6 +95,15 @@ fn any_command() -> impl Strategy<Value = Command> {
             .prop_map(|note| Command::Patch { note, email: None }),
         1 => Just(create()),
         1 => Just(Command::Expire),
+        1 => Just(Command::Close),
+        3 => (0..7usize).prop_map(|n| Command::ApplyCode(code(n))),
+        1 => (0..7usize).prop_map(|n| Command::RemoveCode(code(n).code)),
+        2 => (0..3u128, prop::collection::vec((line(), 0..900i64), 0..3))
+            .prop_map(|(n, prices)| Command::Begin { checkout: checkout(n), prices }),
+        2 => (0..3u128).prop_map(|n| Command::Opened { checkout: checkout(n) }),
+        1 => (0..3u128, prop::collection::vec((line(), 0..40u16), 0..4))
+            .prop_map(|(n, bought)| Command::Settle { checkout: checkout(n), bought }),
+        1 => (0..3u128).prop_map(|n| Command::LetGo { checkout: checkout(n) }),
     ]
 }
 
@@ -70,7 +116,25 @@ fn invariants(cart: &Cart) {
     assert_eq!(ids.len(), cart.line_count(), "a line's name twice");
     assert!(cart.lines.iter().chain(&cart.saved).all(|line| (1..=QUANTITY_MAX).contains(&line.quantity)));
     let sum: i64 = cart.lines.iter().map(|line| line.unit_price * i64::from(line.quantity)).sum();
-    assert_eq!(cart.totals().unwrap().total.amount, sum);
+    let Summary { totals, codes } = summary(cart);
+    assert_eq!(totals.subtotal.amount, sum);
+    assert_eq!(totals.discount.amount, codes.iter().map(|code| code.amount).sum::<i64>());
+    assert_eq!(totals.total.amount, sum + totals.discount.amount);
+    assert!(totals.total.amount >= 0 && codes.iter().all(|code| code.amount <= 0));
+    assert_eq!(codes.len(), cart.codes.len());
+    assert!(cart.codes.len() <= CODES_MAX);
+    assert_eq!(cart.status == Status::CheckingOut, cart.checkout.is_some());
+    if let Some(InCheckout { opened, lines, .. }) = &cart.checkout {
+        assert_eq!(*opened, lines.is_empty(), "what is bought is kept until the checkout has it");
+    }
+    let waits = cart.checkout.as_ref().is_some_and(|checkout| !checkout.opened);
+    assert_eq!(pending(cart).len(), usize::from(waits));
+    assert!(cart.status != Status::Ordered || cart.line_count() == 0);
+}
+
+/// Units of each product, wherever they are.
+fn units(lines: &[&[Line]]) -> std::collections::BTreeMap<LineId, u32> {
+    lines.iter().flat_map(|lines| lines.iter()).map(|line| (line.id, u32::from(line.quantity))).collect()
 }
 
 proptest! {
@@ -84,6 +148,11 @@ proptest! {
             let events = apply(&mut cart, command, 10 + n as u64);
             let (before, after) = (before.unwrap(), cart.as_ref().unwrap());
             match events {
+                // That its checkout exists is nothing that a client sees.
+                Ok(1) if matches!(command, Command::Opened { .. }) => {
+                    let visible = |cart: &Cart| Cart { checkout: None, ..cart.clone() };
+                    prop_assert_eq!(visible(after), visible(&before));
+                }
                 Ok(events) => prop_assert_eq!(after.revision, before.revision + events as u64),
                 Err(_) => prop_assert_eq!(after, &before),
             }
@@ -102,7 +171,7 @@ proptest! {
             let cart = cart.unwrap();
             let mut lines: Vec<_> = cart.lines.iter().map(|l| (l.sku.clone(), l.options.clone(), l.quantity)).collect();
             lines.sort();
-            (lines, cart.totals().unwrap())
+            (lines, summary(&cart).totals)
         };
         let mut other = adds.clone();
         if !other.is_empty() {
@@ -132,6 +201,57 @@ proptest! {
         prop_assert_eq!(sorted(&after.lines), sorted(&before.lines));
         prop_assert_eq!(after.saved, before.saved);
     }
+
+    /// Whatever the shopper does while a checkout buys what was there at its beginning: it buys exactly that, and what they
+    /// put in meanwhile stays.
+    #[test]
+    fn a_checkout_buys_what_was_there_and_takes_exactly_that_out(
+        before in prop::collection::vec(any_command(), 1..20), meanwhile in prop::collection::vec(any_command(), 0..20), opened: bool,
+    ) {
+        let mine = |command: &&Command| !matches!(
+            command, Command::Begin { .. } | Command::Opened { .. } | Command::Settle { .. } | Command::LetGo { .. } | Command::Close
+        );
+        let mut cart = made();
+        for command in before.iter().filter(mine) {
+            let _ = apply(&mut cart, command, 5);
+        }
+        let frozen = cart.clone().unwrap();
+        let begun = apply(&mut cart, &begin(9), 6);
+        prop_assert_eq!(begun.is_ok(), !frozen.lines.is_empty());
+        if begun.is_err() {
+            return Ok(());
+        }
+        let (step, call) = pending(cart.as_ref().unwrap()).remove(0);
+        let Call::Open { lines, codes, .. } = call;
+        prop_assert_eq!((&lines, &codes), (&frozen.lines, &frozen.codes));
+        for (n, command) in meanwhile.iter().filter(mine).enumerate() {
+            if opened && n == 3 {
+                apply(&mut cart, &on_done(step, Done::Opened), 7).unwrap();
+            }
+            let _ = apply(&mut cart, command, 7);
+            if let Some((_, Call::Open { lines, .. })) = pending(cart.as_ref().unwrap()).pop() {
+                prop_assert_eq!(&lines, &frozen.lines, "frozen");
+            }
+        }
+        let present = cart.clone().unwrap();
+        let bought: Vec<_> = lines.iter().map(|line| (line.id, line.quantity)).collect();
+        let settle = Command::Settle { checkout: checkout(9), bought: bought.clone() };
+        prop_assert_eq!(apply(&mut cart, &settle, 8), Ok(1));
+        let after = cart.clone().unwrap();
+        let mut expected = units(&[&present.lines, &present.saved]);
+        for (line, quantity) in bought {
+            expected.entry(line).and_modify(|units| *units = units.saturating_sub(quantity.into()));
+        }
+        expected.retain(|_, units| *units > 0);
+        prop_assert_eq!(units(&[&after.lines, &after.saved]), expected);
+        prop_assert!(after.codes.iter().all(|rule| !frozen.codes.iter().any(|used| used.code == rule.code)), "used up");
+        invariants(&after);
+        // Told twice, or told late: nothing.
+        for late in [settle, Command::LetGo { checkout: checkout(9) }, on_done(step, Done::Opened)] {
+            prop_assert_eq!(apply(&mut cart, &late, 9), Ok(0));
+        }
+        prop_assert_eq!(cart.unwrap(), after);
+    }
 }
 
 #[test]
@@ -145,6 +265,13 @@ fn every_refusal() {
     apply(&mut dear, &Command::Add(most), 2).unwrap();
     let mut closed = made();
     apply(&mut closed, &Command::Close, 2).unwrap();
+    let mut in_checkout = full.clone();
+    apply(&mut in_checkout, &begin(1), 2).unwrap();
+    let mut coded = made();
+    for n in 0..CODES_MAX {
+        apply(&mut coded, &Command::ApplyCode(code(n)), 2).unwrap();
+    }
+    let late = Rule { valid_until: Some(UnixMillis(3)), ..code(0) };
     let dollars = Addition { currency: Currency::parse("USD").unwrap(), ..addition(1, 0, 1) };
     let table = [
         (None, Command::Clear, Refusal::NotFound),
@@ -157,7 +284,14 @@ fn every_refusal() {
             Command::Add(dollars),
             Refusal::CurrencyMismatch { cart: Currency::EUR, product: Currency::parse("USD").unwrap() },
         ),
-        (closed, Command::Clear, Refusal::NotOpen(Status::Closed)),
+        (closed.clone(), Command::Clear, Refusal::NotOpen(Status::Closed)),
+        (closed, begin(1), Refusal::NotOpen(Status::Closed)),
+        (made(), begin(1), Refusal::Empty),
+        (full.clone(), Command::Begin { checkout: checkout(1), prices: vec![(LineId(1), -1)] }, Refusal::TotalTooLarge),
+        (in_checkout, Command::Close, Refusal::NotOpen(Status::CheckingOut)),
+        (made(), Command::RemoveCode("NONE".into()), Refusal::CodeNotFound),
+        (coded, Command::ApplyCode(code(6)), Refusal::TooManyCodes { max: CODES_MAX }),
+        (made(), Command::ApplyCode(late), Refusal::CodeNotApplicable(Reason::Over)),
     ];
     for (mut cart, command, refusal) in table {
         assert_eq!(apply(&mut cart, &command, 3), Err(refusal), "{command:?}");
@@ -200,4 +334,101 @@ fn ids_read_back_sort_by_time_and_refuse_what_is_none() {
             counts
         });
     assert!(shards.len() == 256 && shards.values().all(|slots| *slots == 64));
+}
+
+fn with(products: &[(u8, u16)]) -> Option<Cart> {
+    let mut cart = made();
+    for (product, quantity) in products {
+        apply(&mut cart, &Command::Add(addition(*product, 0, *quantity)), 2).unwrap();
+    }
+    cart
+}
+
+#[test]
+fn a_cart_in_checkout_names_one_checkout_until_it_ends_and_does_not_expire_meanwhile() {
+    let mut cart = with(&[(1, 2)]);
+    assert_eq!(apply(&mut cart, &begin(1), 3), Ok(1));
+    assert_eq!(apply(&mut cart, &begin(2), 4), Ok(0), "from another device");
+    assert_eq!(cart.as_ref().unwrap().checkout.as_ref().unwrap().id, checkout(1));
+    assert_eq!(apply(&mut cart, &Command::Expire, 9_000_000), Ok(0));
+    let of_another = checkout(2);
+    for other in [
+        Command::Opened { checkout: of_another },
+        Command::LetGo { checkout: of_another },
+        Command::Settle { checkout: of_another, bought: vec![] },
+    ] {
+        assert_eq!(apply(&mut cart, &other, 5), Ok(0), "of another checkout");
+    }
+    assert_eq!(apply(&mut cart, &Command::LetGo { checkout: checkout(1) }, 6), Ok(1));
+    assert_eq!(cart.as_ref().unwrap().status, Status::Open);
+    assert_eq!(cart.as_ref().unwrap().expires_at, UnixMillis(1_000_006));
+    assert_eq!(apply(&mut cart, &begin(2), 7), Ok(1));
+}
+
+#[test]
+fn prices_accepted_are_what_is_bought() {
+    let mut cart = with(&[(1, 2), (2, 1)]);
+    let prices = vec![(LineId(1), 90), (LineId(2), 200), (LineId(77), 5)];
+    assert_eq!(apply(&mut cart, &Command::Begin { checkout: checkout(1), prices }, 3), Ok(1));
+    let cart = cart.unwrap();
+    let (_, Call::Open { lines, .. }) = pending(&cart).remove(0);
+    assert_eq!(lines.iter().map(|line| line.unit_price).collect::<Vec<_>>(), [90, 200]);
+    assert_eq!(lines, cart.lines);
+}
+
+#[test]
+fn a_cart_is_ordered_when_nothing_is_left_and_open_when_something_is() {
+    for (saved, status) in [(false, Status::Ordered), (true, Status::Open)] {
+        let mut cart = with(&[(1, 2), (2, 1)]);
+        if saved {
+            apply(&mut cart, &Command::Save(LineId(2)), 2).unwrap();
+        }
+        apply(&mut cart, &begin(1), 3).unwrap();
+        let bought = vec![(LineId(1), 2), (LineId(2), u16::from(!saved))];
+        apply(&mut cart, &Command::Settle { checkout: checkout(1), bought }, 4).unwrap();
+        assert_eq!(cart.as_ref().unwrap().status, status);
+    }
+}
+
+/// Saved, added again and restored, the line would be poured into another: then nobody could tell its units from new ones.
+#[test]
+fn a_line_that_is_being_bought_keeps_its_name() {
+    let mut cart = with(&[(1, 2)]);
+    apply(&mut cart, &begin(1), 3).unwrap();
+    for command in [Command::Save(LineId(1)), Command::Add(addition(1, 0, 5)), Command::Restore(LineId(1))] {
+        apply(&mut cart, &command, 4).unwrap();
+    }
+    let settle = Command::Settle { checkout: checkout(1), bought: vec![(LineId(1), 2)] };
+    apply(&mut cart, &settle, 5).unwrap();
+    assert_eq!(units(&[&cart.unwrap().lines]), [(LineId(2), 5)].into());
+}
+
+#[test]
+fn codes_show_what_they_take_off_or_why_nothing() {
+    let mut cart = with(&[(1, 2), (2, 1)]); // 2 × 1.00, 1 × 2.00, the latter a mug
+    for n in [4, 5] {
+        apply(&mut cart, &Command::ApplyCode(code(n)), 10).unwrap();
+    }
+    let present = cart.clone().unwrap();
+    let Summary { totals, codes } = summary(&present);
+    assert_eq!(codes.iter().map(|code| code.amount).collect::<Vec<_>>(), [-20, -150]);
+    assert_eq!((totals.discount.amount, totals.total.amount), (-170, 230));
+    apply(&mut cart, &Command::Remove(LineId(2)), 30).unwrap();
+    let present = cart.clone().unwrap();
+    let reasons: Vec<_> = summary(&present).codes.iter().map(|code| code.not_applied).collect();
+    assert_eq!(reasons, [Some(Reason::NoLine), Some(Reason::Over)]);
+    assert_eq!(apply(&mut cart, &Command::ApplyCode(code(4)), 31), Ok(0), "the same again");
+    let better = Rule { worth: Worth::Percent { basis_points: 5_000 }, categories: vec![], ..code(4) };
+    assert_eq!(apply(&mut cart, &Command::ApplyCode(better), 31), Ok(1), "defined anew");
+    assert_eq!(summary(&cart.unwrap()).codes[0].amount, -100);
+}
+
+#[test]
+fn what_must_be_done_shows_nothing_that_a_person_wrote() {
+    let mut cart = with(&[(1, 2)]);
+    let email = Some(Some("ann@example.org".into()));
+    apply(&mut cart, &Command::Patch { note: None, email }, 2).unwrap();
+    apply(&mut cart, &begin(1), 3).unwrap();
+    let shown = format!("{:?}", pending(&cart.unwrap()));
+    assert!(shown.contains("chk_") && !shown.contains("ann@"), "{shown}");
 }

@@ -2,4 +2,4 @@
 
 mod rule;
 
-pub use rule::{Rule, Worth};
+pub use rule::{CODE_BYTES_MAX, Rule, Worth};

@@ -2,6 +2,9 @@
 
 use crate::domain::{Currency, UnixMillis, pricing::Reason};
 
+/// Longest code.
+pub const CODE_BYTES_MAX: usize = 40;
+
 /// What a code is worth.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Worth {

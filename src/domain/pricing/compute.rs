@@ -161,9 +161,8 @@ fn tax(request: &Request<'_>, goods: &mut Goods<'_>, chosen: Option<&Offer>) -> 
     };
     let goods_taxes = goods.left.iter().zip(request.items).map(|(left, item)| on(*left, item.categories, address));
     goods.taxes = goods_taxes.collect();
-    let of_shipping = chosen.map_or(0, |offer| {
-        on(offer.price - goods.shipping_off, &[Box::from(SHIPPING_CATEGORY)], address)
-    });
+    let of_shipping =
+        chosen.map_or(0, |offer| on(offer.price - goods.shipping_off, &[Box::from(SHIPPING_CATEGORY)], address));
     sum(&goods.taxes)?.checked_add(of_shipping).ok_or(Refusal::OutOfRange)
 }
 
