@@ -51,6 +51,10 @@ struct Written {
     availability: WrittenAvailability,
     #[serde(default = "quantity_max")]
     quantity_max: u16,
+    #[serde(default)]
+    weight_g: u32,
+    #[serde(default)]
+    stock: u32,
 }
 
 #[derive(Deserialize)]
@@ -133,8 +137,8 @@ pub fn parse_product(line: &[u8]) -> Result<Product, String> {
 }
 
 fn check(written: Written) -> Result<Product, String> {
-    let Written { sku, title, description, price, options, image_url, categories, availability, quantity_max } =
-        written;
+    let Written { sku, title, description, price, options, image_url, categories, .. } = written;
+    let (availability, quantity_max) = (written.availability, written.quantity_max);
     let sku_char = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
     if sku.is_empty() || sku.len() > SKU_BYTES_MAX || !sku.chars().all(sku_char) {
         return Err(format!("/sku: must be 1–{SKU_BYTES_MAX} of A–Z a–z 0–9 . _ -"));
@@ -184,6 +188,8 @@ fn check(written: Written) -> Result<Product, String> {
             WrittenAvailability::OutOfStock => Availability::OutOfStock,
         },
         quantity_max,
+        weight_g: written.weight_g,
+        stock: written.stock,
     })
 }
 
@@ -223,6 +229,10 @@ mod tests {
                 r#"{"sku":"b","title":"B","price":{"amount":1,"currency":"EUR"},"quantity_max":0}"#,
                 "line 2: /quantity_max",
             ),
+            (
+                r#"{"sku":"b","title":"B","price":{"amount":1,"currency":"EUR"},"stock":-1}"#,
+                "line 2: /stock: invalid value",
+            ),
             (GOOD, r#"line 2: /sku: "a" is on line 1 already"#),
         ];
         for (line, expected) in table {
@@ -230,6 +240,14 @@ mod tests {
             assert!(found.len() == 1 && found[0].starts_with(expected), "{line}: {found:?}");
         }
         assert_eq!(faults(" \n"), ["line 1: the file holds no product"]);
+    }
+
+    #[test]
+    fn weight_and_stock_may_be_left_out() {
+        let facts = |line: &str| parse_product(line.as_bytes()).map(|product| (product.weight_g, product.stock));
+        assert_eq!(facts(GOOD), Ok((0, 0)));
+        let said = GOOD.replace(r#""sku":"a""#, r#""sku":"a","weight_g":350,"stock":1000"#);
+        assert_eq!(facts(&said), Ok((350, 1000)));
     }
 
     #[test]

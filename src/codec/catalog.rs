@@ -8,8 +8,10 @@ use crate::domain::{
     product::{Availability, Product},
 };
 
-/// Version of the catalogue's bytes.
+/// Version of the head's bytes.
 pub const CATALOG_SCHEMA_V: u16 = 1;
+/// Newest version of a chunk's bytes, which is read like the one before it; written where some product needs it.
+const CHUNK_SCHEMA_V: u16 = 2;
 
 /// What the catalogue consists of. Version 1 itself, frozen: the order of the fields is the format.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
@@ -46,6 +48,33 @@ struct ProductV1 {
     quantity_max: u16,
 }
 
+/// Version 2, frozen: version 1 and what goods need that are shipped and counted.
+#[derive(Debug, PartialEq, Encode, Decode)]
+#[cfg_attr(test, derive(wincode::SchemaWrite, wincode::SchemaRead))]
+pub(super) struct ChunkV2 {
+    products: Vec<ProductV2>,
+}
+
+#[derive(Debug, PartialEq, Encode, Decode)]
+#[cfg_attr(test, derive(wincode::SchemaWrite, wincode::SchemaRead))]
+struct ProductV2 {
+    product: ProductV1,
+    weight_g: u32,
+    stock: u32,
+}
+
+impl From<ProductV1> for ProductV2 {
+    fn from(product: ProductV1) -> Self {
+        Self { product, weight_g: 0, stock: 0 }
+    }
+}
+
+impl From<ChunkV1> for ChunkV2 {
+    fn from(v1: ChunkV1) -> Self {
+        Self { products: v1.products.into_iter().map(ProductV2::from).collect() }
+    }
+}
+
 #[derive(Debug, PartialEq, Encode, Decode)]
 #[cfg_attr(test, derive(wincode::SchemaWrite, wincode::SchemaRead))]
 enum AvailabilityV1 {
@@ -70,13 +99,18 @@ pub fn decode_head(bytes: &[u8]) -> Result<CatalogHead, DecodeError> {
     envelope::open(bytes, RecordKind::CatalogHead, CATALOG_SCHEMA_V)
 }
 
-/// A chunk's bytes.
+/// A chunk's bytes: version 1 as long as that says all of its products, so that older releases go on to read it.
 ///
 /// # Errors
 /// [`EncodeError::TooLarge`] past a record's bound.
 pub fn encode_chunk<'a>(products: impl IntoIterator<Item = &'a Product>) -> Result<Vec<u8>, EncodeError> {
-    let chunk = ChunkV1 { products: products.into_iter().map(ProductV1::from).collect() };
-    envelope::seal(RecordKind::CatalogChunk, CATALOG_SCHEMA_V, 1, &chunk, RECORD_BYTES_MAX)
+    let products: Vec<&Product> = products.into_iter().collect();
+    if products.iter().all(|product| product.weight_g == 0 && product.stock == 0) {
+        let chunk = ChunkV1 { products: products.into_iter().map(ProductV1::from).collect() };
+        return envelope::seal(RecordKind::CatalogChunk, 1, 1, &chunk, RECORD_BYTES_MAX);
+    }
+    let chunk = ChunkV2 { products: products.into_iter().map(ProductV2::from).collect() };
+    envelope::seal(RecordKind::CatalogChunk, CHUNK_SCHEMA_V, 2, &chunk, RECORD_BYTES_MAX)
 }
 
 /// The products back.
@@ -84,7 +118,11 @@ pub fn encode_chunk<'a>(products: impl IntoIterator<Item = &'a Product>) -> Resu
 /// # Errors
 /// [`DecodeError`] on anything that this release did not write, whatever it is.
 pub fn decode_chunk(bytes: &[u8]) -> Result<Vec<Product>, DecodeError> {
-    let chunk: ChunkV1 = envelope::open(bytes, RecordKind::CatalogChunk, CATALOG_SCHEMA_V)?;
+    let chunk = match envelope::schema_v(bytes) {
+        Some(2) => envelope::open::<ChunkV2>(bytes, RecordKind::CatalogChunk, CHUNK_SCHEMA_V)?,
+        // Every other version, and what is no record at all, is told apart there.
+        _ => envelope::open::<ChunkV1>(bytes, RecordKind::CatalogChunk, CHUNK_SCHEMA_V)?.into(),
+    };
     chunk.products.into_iter().map(Product::try_from).collect()
 }
 
@@ -117,10 +155,16 @@ impl From<&Product> for ProductV1 {
     }
 }
 
-impl TryFrom<ProductV1> for Product {
+impl From<&Product> for ProductV2 {
+    fn from(product: &Product) -> Self {
+        Self { product: product.into(), weight_g: product.weight_g, stock: product.stock }
+    }
+}
+
+impl TryFrom<ProductV2> for Product {
     type Error = DecodeError;
 
-    fn try_from(v1: ProductV1) -> Result<Self, DecodeError> {
+    fn try_from(ProductV2 { product: v1, weight_g, stock }: ProductV2) -> Result<Self, DecodeError> {
         let currency = std::str::from_utf8(&v1.currency)
             .ok()
             .and_then(|text| Currency::parse(text).ok())
@@ -142,6 +186,8 @@ impl TryFrom<ProductV1> for Product {
                 AvailabilityV1::OutOfStock => Availability::OutOfStock,
             },
             quantity_max: v1.quantity_max,
+            weight_g,
+            stock,
         })
     }
 }

@@ -37,4 +37,8 @@ pub struct Product {
     pub availability: Availability,
     /// The most of it that one cart may hold: 1–999.
     pub quantity_max: u16,
+    /// What one unit weighs, in grams, for shipping; 0 = nothing.
+    pub weight_g: u32,
+    /// Units on hand when its stock is first asked for; from then on the stock itself counts.
+    pub stock: u32,
 }

@@ -7,11 +7,11 @@ use std::fmt::Debug;
 
 use proptest::prelude::*;
 
-use self::samples::{any_cart, cart, cart_v2, head, keys, line, map, member, product, rule};
+use self::samples::{any_cart, cart, cart_v2, head, keys, line, map, member, product, product_v2, rule};
 use super::{
     cart::CartV1,
     cart_v2::CartV2,
-    catalog::ChunkV1,
+    catalog::{ChunkV1, ChunkV2},
     envelope::{HEADER_BYTES, RECORD_BYTES_MAX, ROW_BYTES_MAX},
     record::{Receipt, Record, Unsent},
     *,
@@ -38,6 +38,11 @@ fn golden() -> Vec<(&'static str, Vec<u8>, &'static [u8])> {
         ("catalog_head_v1", encode_head(&head()).unwrap(), include_bytes!("../golden/catalog_head_v1.bin")),
         ("catalog_chunk_v1", encode_chunk([&product()]).unwrap(), include_bytes!("../golden/catalog_chunk_v1.bin")),
         ("cart_v2", encode_cart(&cart_v2()).unwrap().to_vec(), include_bytes!("../golden/cart_v2.bin")),
+        (
+            "catalog_chunk_v2",
+            encode_chunk([&product(), &product_v2()]).unwrap(),
+            include_bytes!("../golden/catalog_chunk_v2.bin"),
+        ),
     ]
 }
 
@@ -59,7 +64,7 @@ fn decode_all(bytes: &[u8]) -> [Result<(), DecodeError>; 6] {
 
 /// What each decoder reads, and up to which version.
 const DECODERS: [(&str, u16); 6] =
-    [("cart", 2), ("member", 1), ("map", 1), ("keys", 1), ("catalog_head", 1), ("catalog_chunk", 1)];
+    [("cart", 2), ("member", 1), ("map", 1), ("keys", 1), ("catalog_head", 1), ("catalog_chunk", 2)];
 
 /// Which decoder reads a golden record.
 fn decoder_of(name: &str) -> usize {
@@ -98,6 +103,7 @@ fn golden_bytes_read_back_as_what_they_were_made_of() {
     assert_eq!(decode_head(golden_bytes("catalog_head_v1")).unwrap(), head());
     assert_eq!(decode_chunk(golden_bytes("catalog_chunk_v1")).unwrap(), [product()]);
     assert_eq!(decode_cart(golden_bytes("cart_v2")).unwrap(), cart_v2());
+    assert_eq!(decode_chunk(golden_bytes("catalog_chunk_v2")).unwrap(), [product(), product_v2()]);
 }
 
 /// bincode is unmaintained: the way out stays proven.
@@ -117,6 +123,7 @@ fn wincode_reads_and_writes_the_same_bytes() {
     both!("catalog_head_v1", CatalogHead);
     both!("catalog_chunk_v1", ChunkV1);
     both!("cart_v2", CartV2);
+    both!("catalog_chunk_v2", ChunkV2);
 }
 
 #[test]
@@ -257,6 +264,8 @@ fn what_version_1_can_say_is_written_as_version_1() {
     assert_eq!(written(|cart| cart.status = Status::Ordered), Some(2));
     assert_eq!(written(|cart| cart.codes = vec![rule(1)]), Some(2));
     assert_eq!(version(&encode_cart(&cart_v2()).unwrap()), Some(2));
+    let chunk = |product: &Product| version(&encode_chunk([product]).unwrap());
+    assert_eq!([chunk(&product()), chunk(&product_v2())], [Some(1), Some(2)]);
 }
 
 #[test]

@@ -95,7 +95,14 @@ pub(super) fn product() -> Product {
         categories: vec!["clothing".into()],
         availability: Availability::Low,
         quantity_max: 5,
+        weight_g: 0,
+        stock: 0,
     }
+}
+
+/// What version 1 cannot say.
+pub(super) fn product_v2() -> Product {
+    Product { weight_g: 250, stock: 1000, ..product() }
 }
 
 pub(super) fn member() -> Member {
