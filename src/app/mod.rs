@@ -2,7 +2,13 @@
 
 mod node;
 
-use std::{fs, io, net::SocketAddr, sync::Arc, time::Instant};
+use std::{
+    fs,
+    io::{self, Read as _},
+    net::SocketAddr,
+    sync::Arc,
+    time::Instant,
+};
 
 use axum::http::HeaderValue;
 use tokio::{
@@ -17,6 +23,7 @@ use crate::{
     catalog::{self, Catalog},
     cli::config::{Config, StoreKind},
     cluster::{self, Input},
+    domain::pricing::Tables,
     http::{self, App, Cors, GuestTokens, Parts, admin::Admin, serve::Limits},
     store::{Cql, Embedded, Memory, Reason, Remote, Store, cql, embedded, remote},
 };
@@ -42,6 +49,14 @@ pub enum Error {
     /// The catalogue's file.
     #[error("catalog.path {path}: {why}; `trolley catalog check` lists every fault")]
     CatalogFile {
+        /// Which file.
+        path: String,
+        /// What is wrong.
+        why: String,
+    },
+    /// The file of shipping and taxes.
+    #[error("pricing.path {path}: {why}")]
+    PricingFile {
         /// Which file.
         path: String,
         /// What is wrong.
@@ -149,6 +164,7 @@ pub async fn serve(config: Config) -> Result<(), Error> {
     let (http_address, admin_address) =
         (address(&public, config.http_listen), address(&operators, config.admin_listen));
 
+    let tables = Arc::new(tables(&config)?);
     let store = open_store(&config).await?;
     // Where nobody else can be, nobody is listened for.
     let shared = !store.is_exclusive();
@@ -178,6 +194,7 @@ pub async fn serve(config: Config) -> Result<(), Error> {
     let app = App::new(Parts {
         handle: system.handle(),
         catalog: catalog.clone(),
+        tables,
         tokens: GuestTokens::new(&keys.guest_mac)?,
         // A node's name is letters, digits, dots and dashes: always a header value.
         node: HeaderValue::try_from(&config.cluster_node_name).unwrap_or(HeaderValue::from_static("n1")),
@@ -304,4 +321,49 @@ async fn import_configured(config: &Config, store: &Arc<dyn Store>) -> Result<()
         tracing::info!(products = products.len(), generation, "the catalogue was imported");
     }
     Ok(())
+}
+
+/// What shipping costs and what tax is due: the configured file, or the built-in tables.
+///
+/// # Errors
+/// [`Error::PricingFile`] with what is wrong, and where.
+pub fn tables(config: &Config) -> Result<Tables, Error> {
+    let Some(path) = &config.pricing_path else {
+        let wrong = |why: catalog::Fault| Error::PricingFile { path: "(built in)".to_owned(), why: why.to_string() };
+        return catalog::built_in_tables().map_err(wrong);
+    };
+    let wrong = |why: String| Error::PricingFile { path: path.display().to_string(), why };
+    let mut text = String::new();
+    let file = fs::File::open(path).map_err(|error| wrong(error.to_string()))?;
+    let read = file.take(catalog::TABLES_BYTES_MAX + 1).read_to_string(&mut text);
+    if read.map_err(|error| wrong(error.to_string()))? as u64 > catalog::TABLES_BYTES_MAX {
+        return Err(wrong(format!("more than {} bytes", catalog::TABLES_BYTES_MAX)));
+    }
+    catalog::parse_tables(&text).map_err(|fault| wrong(fault.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::config::Layers;
+
+    #[test]
+    fn a_file_of_tables_is_read_and_what_is_wrong_with_it_is_told_with_its_place() {
+        let path = std::env::temp_dir().join(format!("trolley-tables-{}.toml", crate::telemetry::clock::random()));
+        let configured = |text: Option<&str>| {
+            if let Some(text) = text {
+                fs::write(&path, text).unwrap();
+            }
+            let flag = text.map(|_| format!("pricing.path={}", path.display()));
+            let layers = Layers::read(None, [], flag.as_slice()).unwrap();
+            tables(&Config::new(&layers).unwrap())
+        };
+        assert!(!configured(None).unwrap().shipping.is_empty(), "built in");
+        assert_eq!(configured(Some("tax_included = false")).unwrap(), Tables::NONE);
+        let wrong = configured(Some("tax_included = false\n[[tax]]\ncountry = 7")).unwrap_err().to_string();
+        let large = configured(Some(&"#".repeat(catalog::TABLES_BYTES_MAX as usize + 1))).unwrap_err().to_string();
+        fs::remove_file(&path).unwrap();
+        assert!(wrong.starts_with(&format!("pricing.path {}: line 3: country: ", path.display())), "{wrong}");
+        assert!(large.ends_with("more than 1048576 bytes"), "{large}");
+    }
 }

@@ -4,6 +4,7 @@
 mod jsonl;
 mod snapshot;
 mod stored;
+mod tables;
 
 use std::{sync::Arc, time::Duration};
 
@@ -13,6 +14,7 @@ pub use self::{
     jsonl::{Fault, PRODUCTS_MAX, parse, parse_product},
     snapshot::{Page, Snapshot},
     stored::Error,
+    tables::{TABLES_BYTES_MAX, built_in_tables, parse_tables},
 };
 use crate::{domain::product::Product, store::Store, telemetry::metrics::metrics};
 

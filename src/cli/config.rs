@@ -36,7 +36,7 @@ const fn key(name: &'static str, default: &'static str, doc: &'static str) -> Ke
 }
 
 /// Every option.
-pub const KEYS: [Key; 46] = [
+pub const KEYS: [Key; 47] = [
     key("http.listen", "127.0.0.1:8080", "address of the public listener; port 0 picks a free one"),
     key("http.connections_max", "1024", "open connections of the public listener; more wait in the system's queue"),
     key("http.in_flight_max", "2048", "requests answered at once; more are refused with `overloaded`"),
@@ -119,6 +119,11 @@ pub const KEYS: [Key; 46] = [
     ),
     key("store.saves_in_flight_max", "512", "saves that the database works on at once; more wait for their turn"),
     key("catalog.path", "", "JSON Lines file that is imported at the start when it differs from what the store holds"),
+    key(
+        "pricing.path",
+        "",
+        "TOML file of what shipping costs and what tax is due; read at the start; empty = built-in tables",
+    ),
     key("carts.expire_after", "90d", "how long an open cart lives without a change"),
     key("actors.idle_after", "15m", "how long an actor stays in memory without use"),
     key("actors.resident_bytes_max", "536870912", "what actors in memory may weigh, estimated"),
@@ -348,6 +353,7 @@ pub struct Config {
     pub store_request_timeout: Duration,
     pub store_saves_in_flight_max: usize,
     pub catalog_path: Option<PathBuf>,
+    pub pricing_path: Option<PathBuf>,
     pub carts_expire_after: Duration,
     pub actors_idle_after: Duration,
     pub actors_resident_bytes_max: usize,
@@ -419,6 +425,7 @@ impl Config {
             store_request_timeout: layers.get("store.request_timeout", duration)?,
             store_saves_in_flight_max: layers.get("store.saves_in_flight_max", at_least_one)?,
             catalog_path: layers.get("catalog.path", said)?,
+            pricing_path: layers.get("pricing.path", said)?,
             carts_expire_after: layers.get("carts.expire_after", duration)?,
             actors_idle_after: layers.get("actors.idle_after", duration)?,
             actors_resident_bytes_max: layers.get("actors.resident_bytes_max", parse)?,

@@ -23,6 +23,7 @@ use crate::{
     actors::Handle,
     catalog::Catalog,
     cluster::{Freshness, Lease},
+    domain::pricing::Tables,
 };
 
 /// Largest request body: a cart's largest command is far smaller.
@@ -61,6 +62,8 @@ pub struct Parts {
     pub handle: Handle,
     /// What the shop sells.
     pub catalog: Catalog,
+    /// What shipping costs and what tax is due.
+    pub tables: Arc<Tables>,
     /// Guest tokens and stream tickets.
     pub tokens: GuestTokens,
     /// This node's name, as `Trolley-Owner` tells it.

@@ -101,6 +101,15 @@ pub(super) async fn run(config: &Config, as_json: bool) -> Result<ExitCode, Fail
     if let Some(path) = &config.catalog_path {
         findings.push(catalogue_file(path));
     }
+    if config.pricing_path.is_some() {
+        findings.push(match app::tables(config) {
+            Ok(tables) => fine(
+                "pricing file",
+                format!("{} ways of shipping, {} taxes", tables.shipping.len(), tables.taxes.len()),
+            ),
+            Err(error) => wrong("pricing file", error.to_string(), "mend the line, or set pricing.path"),
+        });
+    }
     report(&findings, as_json)
 }
 
