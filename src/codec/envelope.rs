@@ -55,9 +55,9 @@ pub enum RecordKind {
     Request = 7,
     /// What it is told; never stored.
     Reply = 8,
-    /// A command to an actor; never stored.
+    /// What one actor asks of another; never stored.
     Command = 14,
-    /// Why an actor says no; never stored.
+    /// Why it says no; never stored.
     Refusal = 15,
 }
 
@@ -154,6 +154,13 @@ pub(super) fn seal(
     let crc = checksum(&bytes);
     bytes[12..HEADER_BYTES].copy_from_slice(&crc.to_be_bytes());
     Ok(bytes)
+}
+
+/// The schema version that a record says it has, before anything of it is checked: which of its kind's frozen structs
+/// [`open`] must be asked for.
+pub fn schema_v(bytes: &[u8]) -> Option<u16> {
+    let (header, _) = bytes.split_first_chunk::<HEADER_BYTES>()?;
+    Some(u16::from_be_bytes([header[4], header[5]]))
 }
 
 struct Appender<'a>(&'a mut Vec<u8>);
