@@ -82,29 +82,29 @@ pub(super) struct LineV1 {
 #[derive(Debug, PartialEq, Encode, Decode)]
 #[cfg_attr(test, derive(wincode::SchemaWrite, wincode::SchemaRead))]
 pub(super) struct ReceiptV1 {
-    key: u128,
-    request: u128,
-    at: u64,
-    outcome: u32,
+    pub(super) key: u128,
+    pub(super) request: u128,
+    pub(super) at: u64,
+    pub(super) outcome: u32,
 }
 
 #[derive(Debug, PartialEq, Encode, Decode)]
 #[cfg_attr(test, derive(wincode::SchemaWrite, wincode::SchemaRead))]
 pub(super) struct UnsentV1 {
-    sequence: u64,
-    kind: u16,
-    at: u64,
-    body: Vec<u8>,
+    pub(super) sequence: u64,
+    pub(super) kind: u16,
+    pub(super) at: u64,
+    pub(super) body: Vec<u8>,
 }
 
 #[derive(Debug, PartialEq, Encode, Decode)]
 #[cfg_attr(test, derive(wincode::SchemaWrite, wincode::SchemaRead))]
 pub(super) struct EffectV1 {
-    key: u128,
-    kind: u16,
-    due: u64,
-    attempts: u32,
-    body: Vec<u8>,
+    pub(super) key: u128,
+    pub(super) kind: u16,
+    pub(super) due: u64,
+    pub(super) attempts: u32,
+    pub(super) body: Vec<u8>,
 }
 
 #[derive(Debug, PartialEq, Encode, Decode)]

@@ -55,6 +55,16 @@ pub enum RecordKind {
     Request = 7,
     /// What it is told; never stored.
     Reply = 8,
+    /// The stock of one product.
+    Stock = 9,
+    /// A discount code.
+    Discount = 10,
+    /// A checkout.
+    Checkout = 11,
+    /// An order.
+    Order = 12,
+    /// A payment in the sandbox bank's book.
+    Bank = 13,
     /// What one actor asks of another; never stored.
     Command = 14,
     /// Why it says no; never stored.

@@ -2,13 +2,17 @@
 
 pub mod address;
 pub mod cart;
+pub mod checkout;
 mod context;
 pub mod discount;
+pub mod holds;
 pub mod ids;
 pub mod money;
+pub mod order;
 pub mod payment;
 pub mod pricing;
 pub mod product;
+pub mod stock;
 pub mod time;
 
 pub use context::Context;
