@@ -51,11 +51,32 @@ pub enum Kind {
     Catalog = 4,
     /// Keys that every node shares: one row, id 0.
     Keys = 5,
+    /// Checkouts, by checkout id.
+    Checkout = 6,
+    /// Orders, by order id.
+    Order = 7,
+    /// Stocks, by the hash of the SKU.
+    Stock = 8,
+    /// Discount codes, by the hash of the code.
+    Discount = 9,
+    /// The sandbox gateway's book, by the hash of the payment's key.
+    Bank = 10,
 }
 
 impl Kind {
     /// Every kind, in the order of their numbers.
-    pub const ALL: [Self; 5] = [Self::Cart, Self::Member, Self::Map, Self::Catalog, Self::Keys];
+    pub const ALL: [Self; 10] = [
+        Self::Cart,
+        Self::Member,
+        Self::Map,
+        Self::Catalog,
+        Self::Keys,
+        Self::Checkout,
+        Self::Order,
+        Self::Stock,
+        Self::Discount,
+        Self::Bank,
+    ];
 }
 
 /// A row as saved.

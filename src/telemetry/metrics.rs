@@ -72,6 +72,14 @@ metrics! {
     actor_activations_total: IntCounter = counter;
     /// Actors that left memory, by reason.
     actor_passivations_total: IntCounterVec = |n, h| IntCounterVec::new(Opts::new(n, h), &["reason"]);
+    /// Calls to payment gateways, by gateway, deed (authorise, capture, void, refund, find, abandon) and outcome: what the
+    /// gateway said, not_sent, unknown, or breaker (not called, because it does not answer at present).
+    payment_calls_total: IntCounterVec = |n, h| IntCounterVec::new(Opts::new(n, h), &["gateway", "deed", "outcome"]);
+    /// Seconds of a call to a payment gateway, by gateway and deed.
+    payment_call_duration_seconds: HistogramVec = |n, h| HistogramVec::new(
+        HistogramOpts::new(n, h).buckets(LATENCY_BUCKETS_S.to_vec()), &["gateway", "deed"]);
+    /// Whether a payment gateway is asked: 0 yes, 1 one call finds out, 2 no. Alarm above 0.
+    payment_breaker_state: IntGaugeVec = |n, h| IntGaugeVec::new(Opts::new(n, h), &["gateway"]);
     /// Deeds of actors elsewhere (commands to other actors, payments), begun and tried again.
     actor_deeds_total: IntCounterVec = |n, h| IntCounterVec::new(Opts::new(n, h), &["how"]);
     /// Seconds that a command waited between its admission and its turn.

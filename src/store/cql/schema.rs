@@ -83,6 +83,11 @@ pub const MIGRATIONS: &[Migration] = migrations! {
     4 "0004_catalog_head"
     5 "0005_cluster_keys"
     6 "0006_index_entries"
+    7 "0007_bank_payments"
+    8 "0008_checkouts"
+    9 "0009_orders"
+    10 "0010_stocks"
+    11 "0011_discount_codes"
 };
 const KEYSPACE: &str = include_str!("../../../schema/keyspace.cql");
 const BOOKKEEPING: &str = include_str!("../../../schema/bookkeeping.cql");

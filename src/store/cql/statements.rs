@@ -34,7 +34,21 @@ const fn table(kind: Kind) -> &'static str {
         Kind::Map => "shard_map",
         Kind::Catalog => "catalog_head",
         Kind::Keys => "cluster_keys",
+        Kind::Checkout => "checkouts",
+        Kind::Order => "orders",
+        Kind::Stock => "stocks",
+        Kind::Discount => "discount_codes",
+        Kind::Bank => "bank_payments",
     }
+}
+
+/// Where the statements of a kind are: in the order of [`Kind::ALL`], whose numbers may have gaps.
+const fn place(kind: Kind) -> usize {
+    let mut at = 0;
+    while at < Kind::ALL.len() && Kind::ALL[at] as u8 != kind as u8 {
+        at += 1;
+    }
+    at
 }
 
 /// Statements about the rows of one kind.
@@ -80,7 +94,7 @@ impl Statements {
     }
 
     pub(super) fn of(&self, kind: Kind) -> &OfKind {
-        &self.kinds[kind as usize - 1]
+        &self.kinds[place(kind)]
     }
 }
 
