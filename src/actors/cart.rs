@@ -6,18 +6,22 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 
 use super::{
+    checkout::CheckoutEntity,
     durable::{Again, Entity},
-    hands::Hands,
+    hands::{Hands, Shop},
     kinds::{Hosted, in_the_table},
 };
 use crate::{
     codec::{self, DecodeError, EncodeError, record::Record},
     domain::{
-        Context, UnixMillis,
-        cart::{self, Cart, Command, Event, Refusal, Status},
+        CartId, CheckoutId, Context, Currency, UnixMillis,
+        cart::{self, Call, Cart, Command, Done, Event, Line, Owner, Refusal, Status, Step},
+        checkout::{self, CheckoutLine, Email},
         discount::Rule,
+        pricing,
     },
     store::Kind,
+    telemetry::clock,
 };
 
 /// How long an ended cart can still be read: longer than any retry, short enough to forget a shopper.
@@ -34,9 +38,9 @@ impl Entity for CartEntity {
     type Command = Command;
     type Event = Event;
     type Refusal = Refusal;
-    type Step = ();
-    type Call = ();
-    type Done = ();
+    type Step = Step;
+    type Call = Call;
+    type Done = Done;
 
     fn decide(state: Option<&Cart>, command: &Command, context: &Context) -> Result<Vec<Event>, Refusal> {
         cart::decide(state, command, context)
@@ -67,16 +71,16 @@ impl Entity for CartEntity {
         Command::Expire
     }
 
-    fn is_pending(_: &Cart) -> bool {
-        false
+    fn is_pending(cart: &Cart) -> bool {
+        cart.checkout.as_ref().is_some_and(|checkout| !checkout.opened)
     }
 
-    fn pending(_: &Cart) -> Vec<((), ())> {
-        Vec::new()
+    fn pending(cart: &Cart) -> Vec<(Step, Call)> {
+        cart::pending(cart)
     }
 
-    fn on_done((): (), (): ()) -> Command {
-        Command::Expire
+    fn on_done(step: Step, done: Done) -> Command {
+        cart::on_done(step, done)
     }
 
     fn ttl_s(cart: &Cart) -> Option<u32> {
@@ -136,7 +140,72 @@ impl Hosted for CartEntity {
         codec::decode_cart_refusal(bytes)
     }
 
-    fn perform(_: Hands, _: u128, (): ()) -> BoxFuture<'static, Result<(), Again>> {
-        Box::pin(std::future::ready(Ok(())))
+    fn perform(hands: Hands, _: u128, call: Call) -> BoxFuture<'static, Result<Done, Again>> {
+        Box::pin(async move { perform(&hands, call).await })
+    }
+}
+
+async fn perform(hands: &Hands, call: Call) -> Result<Done, Again> {
+    let Call::Open { checkout, cart, owner, currency, lines, codes, email } = call;
+    let create = opened(hands.shop()?, clock::now(), checkout, cart, owner, currency, lines, codes, email)?;
+    match hands.tell::<CheckoutEntity>(checkout.0, checkout::Command::Create(Box::new(create))).await? {
+        Ok(_) => Ok(Done::Opened),
+        Err(refusal) => {
+            tracing::error!(checkout.id = %checkout, %refusal, "a cart was refused its checkout");
+            Err(Again)
+        }
+    }
+}
+
+/// What a checkout begins with: the cart's lines, what the catalogue says of them, and what that costs so far.
+#[expect(clippy::too_many_arguments, reason = "a call's fields, taken apart")]
+fn opened(
+    shop: &Shop,
+    now: UnixMillis,
+    id: CheckoutId,
+    cart: CartId,
+    owner: Owner,
+    currency: Currency,
+    lines: Vec<Line>,
+    codes: Vec<Rule>,
+    email: Option<Box<str>>,
+) -> Result<checkout::Create, Again> {
+    let snapshot = shop.catalog.snapshot();
+    let with_product = |line: Line| {
+        let product = snapshot.get(&line.sku);
+        CheckoutLine {
+            categories: product.map(|product| product.categories.clone()).unwrap_or_default(),
+            weight_g: product.map_or(0, |product| product.weight_g),
+            stock_initial: product.map_or(0, |product| product.stock),
+            line,
+        }
+    };
+    let lines: Vec<_> = lines.into_iter().map(with_product).collect();
+    let items: Vec<_> = lines.iter().map(checkout_item).collect();
+    let request = pricing::Request {
+        currency,
+        items: &items,
+        rules: &codes,
+        now,
+        address: None,
+        option: None,
+        tables: &shop.tables,
+    };
+    // A cart's total fits, so its lines' does.
+    let quote = pricing::quote(&request).map_err(|_| Again)?.quote;
+    let ttl = (shop.checkout_ttl_ms, shop.checkout_ttl_max_ms);
+    let email = email.map(Email);
+    Ok(checkout::Create { id, cart, owner, currency, lines, codes, quote, email, ttl_ms: ttl.0, ttl_max_ms: ttl.1 })
+}
+
+/// A checkout's line as pricing sees it.
+#[must_use]
+pub fn checkout_item(line: &CheckoutLine) -> pricing::Item<'_> {
+    pricing::Item {
+        line: line.line.id,
+        quantity: line.line.quantity,
+        unit_price: line.line.unit_price,
+        categories: &line.categories,
+        weight_g: line.weight_g,
     }
 }

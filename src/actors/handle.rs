@@ -11,18 +11,26 @@ use tokio::sync::{Semaphore, oneshot, watch};
 use super::{
     ask::{Answer, Ask, Effect, Failure, Told},
     cart::CartEntity,
+    checkout::CheckoutEntity,
+    discount::DiscountEntity,
     durable::{Facts, Outcome},
     kinds::{Hosted, To},
+    order::OrderEntity,
     residents::{self, Ticket},
     route::{PARKED_MAX, Wanted},
     shard::{Door, Message},
+    stock::StockEntity,
     system::{Ground, Node, Served},
 };
 use crate::{
     cluster::Freshness,
     domain::{
-        CartId, Id, Slot,
+        CartId, CheckoutId, DiscountId, Id, OrderId, Slot, StockId,
         cart::{Cart, Command, Refusal},
+        checkout::{self, Checkout},
+        discount::{self, Discount},
+        order::{self, Order},
+        stock::{self, Stock},
     },
     telemetry::{clock, metrics::metrics},
 };
@@ -80,6 +88,14 @@ macro_rules! doors {
 doors! {
     /// A cart.
     CartEntity, CartId, Cart, Command, Refusal: cart, ask_cart, watch_cart;
+    /// A checkout.
+    CheckoutEntity, CheckoutId, Checkout, checkout::Command, checkout::Refusal: checkout, ask_checkout, watch_checkout;
+    /// An order.
+    OrderEntity, OrderId, Order, order::Command, order::Refusal: order, ask_order, watch_order;
+    /// A product's stock.
+    StockEntity, StockId, Stock, stock::Command, stock::Refusal: stock, ask_stock, watch_stock;
+    /// A discount code.
+    DiscountEntity, DiscountId, Discount, discount::Command, discount::Refusal: discount, ask_discount, watch_discount;
 }
 
 /// The only door to actors from outside; cheap to clone.

@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use tokio::sync::Semaphore;
+use tokio::{sync::Semaphore, time::Instant};
 
 use super::{
     ask::{Ask, Failure},
@@ -14,10 +14,17 @@ use super::{
     kinds::Hosted,
     route::Wanted,
 };
-use crate::{domain::Id, telemetry::metrics::metrics};
+use crate::{
+    catalog::Catalog,
+    domain::{Id, order::Capture, pricing::Tables},
+    payments::Gateways,
+    telemetry::metrics::metrics,
+};
 
 /// How long one attempt at a deed may take; the actor tries again after it.
 pub(super) const DEED_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a gateway may take of it: its answer must still be told.
+const GATEWAY_TIMEOUT: Duration = Duration::from_millis(4_500);
 /// Most deeds that one node has out at once: past it the rest are tried again later, as their actors remember them.
 const OUT_MAX: usize = 4096;
 
@@ -29,12 +36,31 @@ pub(super) struct Hands(Arc<Inner>);
 struct Inner {
     /// Set once the node's door exists.
     handle: OnceLock<Handle>,
+    /// Set once the node knows what the shop sells.
+    shop: OnceLock<Shop>,
     places: Semaphore,
+}
+
+/// What purchases need beside other actors.
+#[derive(Clone, Debug)]
+pub struct Shop {
+    /// What is sold.
+    pub catalog: Catalog,
+    /// What shipping costs, and what tax is due.
+    pub tables: Arc<Tables>,
+    /// By whom money is moved.
+    pub gateways: Arc<Gateways>,
+    /// When it is taken.
+    pub capture: Capture,
+    /// How long a checkout lives without activity, in milliseconds.
+    pub checkout_ttl_ms: u64,
+    /// How long at most.
+    pub checkout_ttl_max_ms: u64,
 }
 
 impl Default for Hands {
     fn default() -> Self {
-        Self(Arc::new(Inner { handle: OnceLock::new(), places: Semaphore::new(OUT_MAX) }))
+        Self(Arc::new(Inner { handle: OnceLock::new(), shop: OnceLock::new(), places: Semaphore::new(OUT_MAX) }))
     }
 }
 
@@ -42,6 +68,21 @@ impl Hands {
     /// Gives them the door to all actors.
     pub(super) fn equip(&self, handle: Handle) {
         let _ = self.0.handle.set(handle); // equipped once
+    }
+
+    /// Gives them what purchases need: until then, deeds that need it wait.
+    pub(super) fn open_shop(&self, shop: Shop) {
+        let _ = self.0.shop.set(shop); // opened once
+    }
+
+    /// What purchases need.
+    pub(super) fn shop(&self) -> Result<&Shop, Again> {
+        self.0.shop.get().ok_or(Again)
+    }
+
+    /// By when a gateway must have answered: a little before the deed itself is given up.
+    pub(super) fn deadline() -> Instant {
+        Instant::now() + GATEWAY_TIMEOUT
     }
 
     /// Does one deed of an actor.

@@ -9,11 +9,15 @@ use tokio::sync::{oneshot, watch};
 use super::{
     ask::{Ask, Failure},
     cart::CartEntity,
+    checkout::CheckoutEntity,
+    discount::DiscountEntity,
     durable::{Again, Entity, Facts, Input, Surroundings},
     handle::Handle,
     hands::Hands,
+    order::OrderEntity,
     remote,
     residents::{Aftermath, Ground, Place, Residents, Shown, Ticket, input},
+    stock::StockEntity,
 };
 use crate::{
     codec::{DecodeError, EncodeError, record::Armed, wire::Request},
@@ -221,6 +225,10 @@ macro_rules! kinds {
 
 kinds! {
     Cart, carts: CartEntity;
+    Checkout, checkouts: CheckoutEntity;
+    Order, orders: OrderEntity;
+    Stock, stocks: StockEntity;
+    Discount, discounts: DiscountEntity;
 }
 
 /// What a kind says where the table is all there is to say.

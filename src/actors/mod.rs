@@ -12,12 +12,15 @@
 pub mod agenda;
 pub mod ask;
 pub mod cart;
+pub mod checkout;
+pub mod discount;
 pub mod durable;
 pub mod handle;
 mod hands;
 mod journey;
 mod kinds;
 pub mod remote;
+pub mod order;
 mod residents;
 mod route;
 mod shard;
@@ -25,10 +28,12 @@ mod shard;
 mod sim;
 #[cfg(test)]
 mod tests;
+pub mod stock;
 mod sweep;
 pub mod system;
 
 pub use ask::{Answer, Ask, Effect, Failure, Key, Told};
 pub use handle::{ClusterStatus, Handle};
+pub use hands::Shop;
 pub use remote::Inbound;
 pub use system::{Node, Options, System, prepare};

@@ -20,7 +20,7 @@ use tokio::{
 use super::{
     agenda,
     handle::Handle,
-    hands::Hands,
+    hands::{Hands, Shop},
     shard::{Door, Message, Setting, ShardActor},
 };
 use crate::{
@@ -110,6 +110,7 @@ pub struct System {
     supervisor: ActorRef<Watch>,
     clockwork: Vec<JoinHandle<()>>,
     handle: Handle,
+    hands: Hands,
     fenced: mpsc::Receiver<(u16, u64)>,
 }
 
@@ -146,13 +147,18 @@ impl System {
             tokio::spawn(pulse(Arc::clone(&ground))),
             tokio::spawn(super::sweep::run(store, Arc::clone(&ground), shards)),
         ];
-        Ok(Self { ground, supervisor, clockwork, handle, fenced })
+        Ok(Self { ground, supervisor, clockwork, handle, hands, fenced })
     }
 
     /// The door for everybody else.
     #[must_use]
     pub fn handle(&self) -> Handle {
         self.handle.clone()
+    }
+
+    /// Lets actors have done what needs more than other actors: quotes and payments.
+    pub fn open_shop(&self, shop: Shop) {
+        self.hands.open_shop(shop);
     }
 
     /// Who serves shards here, for the cluster to tell.

@@ -1,13 +1,14 @@
 //! The composition root: store, cluster, actors, catalogue, listeners, in this order; stopped in reverse.
 
 mod node;
+mod payments;
 
 use std::{
     fs,
     io::{self, Read as _},
     net::SocketAddr,
     sync::Arc,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use axum::http::HeaderValue;
@@ -19,12 +20,13 @@ use tokio::{
 
 use self::node::Addresses;
 use crate::{
-    actors::{self, System},
+    actors::{self, Shop, System},
     catalog::{self, Catalog},
-    cli::config::{Config, StoreKind},
+    cli::config::{CHECKOUT_LIFE_MAX, Config, StoreKind},
     cluster::{self, Input},
     domain::pricing::Tables,
     http::{self, App, Cors, GuestTokens, Parts, admin::Admin, serve::Limits},
+    payments::stripe,
     store::{Cql, Embedded, Memory, Reason, Remote, Store, cql, embedded, remote},
 };
 
@@ -54,6 +56,9 @@ pub enum Error {
         /// What is wrong.
         why: String,
     },
+    /// The options about Stripe.
+    #[error("payments.stripe: {0}")]
+    Stripe(#[from] stripe::OptionsError),
     /// The file of shipping and taxes.
     #[error("pricing.path {path}: {why}")]
     PricingFile {
@@ -188,6 +193,15 @@ pub async fn serve(config: Config) -> Result<(), Error> {
     import_configured(&config, &store).await?;
     let catalog = Catalog::open(Arc::clone(&store)).await?;
     let following = tokio::spawn(catalog.clone().follow());
+    let (gateways, sandbox) = payments::gateways(&config, &store)?;
+    system.open_shop(Shop {
+        catalog: catalog.clone(),
+        tables: Arc::clone(&tables),
+        gateways: Arc::clone(&gateways),
+        capture: config.payments_capture,
+        checkout_ttl_ms: millis(config.checkout_expire_after),
+        checkout_ttl_max_ms: millis(CHECKOUT_LIFE_MAX),
+    });
     system.handle().settled().await;
 
     let (stop, stopping) = watch::channel(false);
@@ -195,6 +209,8 @@ pub async fn serve(config: Config) -> Result<(), Error> {
         handle: system.handle(),
         catalog: catalog.clone(),
         tables,
+        gateways,
+        sandbox: sandbox.clone(),
         tokens: GuestTokens::new(&keys.guest_mac)?,
         // A node's name is letters, digits, dots and dashes: always a header value.
         node: HeaderValue::try_from(&config.cluster_node_name).unwrap_or(HeaderValue::from_static("n1")),
@@ -220,6 +236,7 @@ pub async fn serve(config: Config) -> Result<(), Error> {
         handle: system.handle(),
         catalog: catalog.clone(),
         store: Arc::clone(&store),
+        sandbox,
         token: config.admin_token.clone(),
         address: admin_address,
     };
@@ -296,8 +313,11 @@ async fn wait_for_endpoints(config: &Config, terminate: &mut Signal, interrupt: 
     }
 }
 
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
 fn actor_options(config: &Config) -> actors::Options {
-    let millis = |duration: std::time::Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
     actors::Options {
         shards: config.actors_shards,
         expire_after_ms: millis(config.carts_expire_after),

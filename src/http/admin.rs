@@ -24,6 +24,7 @@ use crate::{
     catalog::{self, Catalog},
     cluster::{self, MemberStatus},
     domain::CartId,
+    payments::Sandbox,
     store::Store,
     telemetry::{clock, logs, metrics::metrics},
 };
@@ -47,6 +48,8 @@ pub struct Admin {
     pub catalog: Catalog,
     /// For its health.
     pub store: Arc<dyn Store>,
+    /// The bank of play money, if it takes payments: its book is looked into.
+    pub sandbox: Option<Sandbox>,
     /// Operators' token, if one is configured.
     pub token: Option<SecretString>,
     /// Where this listener is: without a token, only a loopback address takes changes.

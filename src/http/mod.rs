@@ -24,6 +24,7 @@ use crate::{
     catalog::Catalog,
     cluster::{Freshness, Lease},
     domain::pricing::Tables,
+    payments::{Gateways, Sandbox},
 };
 
 /// Largest request body: a cart's largest command is far smaller.
@@ -64,6 +65,10 @@ pub struct Parts {
     pub catalog: Catalog,
     /// What shipping costs and what tax is due.
     pub tables: Arc<Tables>,
+    /// By whom money is moved.
+    pub gateways: Arc<Gateways>,
+    /// The bank of play money, if it takes payments.
+    pub sandbox: Option<Sandbox>,
     /// Guest tokens and stream tickets.
     pub tokens: GuestTokens,
     /// This node's name, as `Trolley-Owner` tells it.

@@ -2,6 +2,8 @@
 //!
 //! Flags (`--set KEY=VALUE`) win over the environment (`TROLLEY_SECTION_KEY`), that over `trolley.toml`, that over defaults.
 
+mod keys;
+
 use std::{
     collections::BTreeMap,
     fmt,
@@ -13,132 +15,16 @@ use std::{
 
 use secrecy::SecretString;
 
+pub use self::keys::{KEYS, Key};
+use crate::domain::order::Capture;
+
 /// What every environment variable of ours starts with.
 const ENV_PREFIX: &str = "TROLLEY_";
 /// The file that is read when none is named and it is there.
 const FILE_DEFAULT: &str = "trolley.toml";
 
-/// One option.
-#[derive(Debug)]
-pub struct Key {
-    /// `section.key`.
-    pub name: &'static str,
-    /// What holds when nobody says otherwise.
-    pub default: &'static str,
-    /// What it means, with its unit.
-    pub doc: &'static str,
-    /// Whether its value is never shown.
-    pub secret: bool,
-}
-
-const fn key(name: &'static str, default: &'static str, doc: &'static str) -> Key {
-    Key { name, default, doc, secret: false }
-}
-
-/// Every option.
-pub const KEYS: [Key; 47] = [
-    key("http.listen", "127.0.0.1:8080", "address of the public listener; port 0 picks a free one"),
-    key("http.connections_max", "1024", "open connections of the public listener; more wait in the system's queue"),
-    key("http.in_flight_max", "2048", "requests answered at once; more are refused with `overloaded`"),
-    key("http.request_timeout", "5s", "how long a request may take inside"),
-    key("http.head_timeout", "5s", "how long a client may take to send a request's head"),
-    key("http.body_timeout", "5s", "how long a client may take to send a request's body"),
-    key(
-        "http.cors_origins",
-        "*",
-        "origins whose pages may call the API, separated by commas; * = any, none = no header",
-    ),
-    key("admin.listen", "127.0.0.1:9090", "address of the operators' listener; never make it public"),
-    Key {
-        name: "admin.token",
-        default: "",
-        doc: "operators' token, sent as Bearer; without one only reads work, save on a loopback address, where all do",
-        secret: true,
-    },
-    key(
-        "cluster.node_name",
-        "n1",
-        "this node's name, the same at every start; its certificate carries it as a DNS name",
-    ),
-    key(
-        "cluster.listen",
-        "127.0.0.1:7946",
-        "address for the other nodes; opened where the store is one that several nodes share",
-    ),
-    key("cluster.advertise", "", "host:port at which the others reach cluster.listen; empty = its own address"),
-    key("cluster.tls_ca", "", "PEM file of the authorities that sign the nodes' certificates"),
-    key("cluster.tls_cert", "", "PEM file of this node's certificate"),
-    key("cluster.tls_key", "", "PEM file of that certificate's private key"),
-    key(
-        "cluster.insecure",
-        "false",
-        "whether nodes talk in plain text and whoever reaches cluster.listen may be one: never where shoppers are",
-    ),
-    key(
-        "store.kind",
-        "embedded",
-        "embedded = a directory of this machine; scylla = ScyllaDB or Apache Cassandra 5; remote = another process of this machine serves it; memory = nothing is kept (tests)",
-    ),
-    key(
-        "store.socket",
-        "",
-        "path of the Unix socket at which another process serves the store, for store.kind = remote",
-    ),
-    key("store.data_dir", "trolley-data", "directory of the embedded store; made when absent"),
-    key("store.cache_bytes", "4194304", "blocks of the embedded store kept in memory"),
-    key("store.free_bytes_min", "67108864", "free bytes on the disk below which writes are refused"),
-    key(
-        "store.contact_points",
-        "127.0.0.1:9042",
-        "nodes of the database, host:port separated by commas; the others are found",
-    ),
-    key("store.keyspace", "trolley", "keyspace of the database; `trolley migrate` makes it"),
-    key("store.local_dc", "", "data centre of the database that this node uses; needed when there are several"),
-    key("store.replication_factor", "3", "copies of each row in the data centre, for a keyspace that is made"),
-    key("store.user", "", "the database's user; empty = it asks for none"),
-    Key {
-        name: "store.password",
-        default: "",
-        doc: "password of the database's user; better in store.password_file or the environment than in a flag",
-        secret: true,
-    },
-    key("store.password_file", "", "file that holds the password, as secrets are mounted; read at the start"),
-    key("store.tls_ca", "", "PEM file of authorities that sign the database's certificates; setting it turns TLS on"),
-    key("store.tls_cert", "", "PEM file of this node's certificate, where the database asks for one"),
-    key("store.tls_key", "", "PEM file of that certificate's private key"),
-    key(
-        "store.connections",
-        "1",
-        "connections to each shard of each node of the database; a node of Cassandra is one shard",
-    ),
-    key("store.connect_timeout", "5s", "how long a connection to the database may take to open; or to a remote store"),
-    key(
-        "store.request_timeout",
-        "3s",
-        "how long the database or a remote store may take to answer; a save is then of unknown outcome",
-    ),
-    key("store.saves_in_flight_max", "512", "saves that the database works on at once; more wait for their turn"),
-    key("catalog.path", "", "JSON Lines file that is imported at the start when it differs from what the store holds"),
-    key(
-        "pricing.path",
-        "",
-        "TOML file of what shipping costs and what tax is due; read at the start; empty = built-in tables",
-    ),
-    key("carts.expire_after", "90d", "how long an open cart lives without a change"),
-    key("actors.idle_after", "15m", "how long an actor stays in memory without use"),
-    key("actors.resident_bytes_max", "536870912", "what actors in memory may weigh, estimated"),
-    key("actors.shards", "256", "number of shards, a power of two; fixed when the cluster is made"),
-    key(
-        "shutdown.endpoint_lag",
-        "0s",
-        "how long a node that stops is unready and serves on, until nobody sends it requests any more",
-    ),
-    key("shutdown.patience", "20s", "how long a stop waits for requests and saves that it began"),
-    key("runtime.threads", "0", "worker threads; 0 = one for each core"),
-    key("log.format", "auto", "text, json, or auto = text on a terminal and json otherwise"),
-    key("log.level", "info", "error, warn, info, debug or trace, or a filter such as info,trolley=debug"),
-    key("log.requests", "false", "whether every request is logged"),
-];
+/// How long a checkout lives at most, with whatever activity: goods in it are not to be had by others.
+pub const CHECKOUT_LIFE_MAX: Duration = Duration::from_secs(60 * 60);
 
 /// Who said a value.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -354,6 +240,13 @@ pub struct Config {
     pub store_saves_in_flight_max: usize,
     pub catalog_path: Option<PathBuf>,
     pub pricing_path: Option<PathBuf>,
+    pub checkout_expire_after: Duration,
+    pub payments_capture: Capture,
+    pub payments_sandbox: bool,
+    pub payments_stripe_secret_key: Option<SecretString>,
+    pub payments_stripe_webhook_secret: Option<SecretString>,
+    pub payments_stripe_url: String,
+    pub payments_return_url: String,
     pub carts_expire_after: Duration,
     pub actors_idle_after: Duration,
     pub actors_resident_bytes_max: usize,
@@ -412,7 +305,7 @@ impl Config {
                 _ => Err("must be from 1 to 9; production needs 3".to_owned()),
             })?,
             store_user: layers.get("store.user", said)?,
-            store_password: layers.get("store.password", |text| Ok((!text.is_empty()).then(|| text.into())))?,
+            store_password: layers.get("store.password", secret)?,
             store_password_file: layers.get("store.password_file", said)?,
             store_tls_ca: layers.get("store.tls_ca", said)?,
             store_tls_cert: layers.get("store.tls_cert", said)?,
@@ -426,6 +319,25 @@ impl Config {
             store_saves_in_flight_max: layers.get("store.saves_in_flight_max", at_least_one)?,
             catalog_path: layers.get("catalog.path", said)?,
             pricing_path: layers.get("pricing.path", said)?,
+            checkout_expire_after: layers.get("checkout.expire_after", |text| {
+                let after = duration(text)?;
+                if after <= CHECKOUT_LIFE_MAX { Ok(after) } else { Err("must be at most 1h".to_owned()) }
+            })?,
+            payments_capture: layers.get("payments.capture", |text| match text {
+                "at_order" => Ok(Capture::AtOrder),
+                "at_fulfilment" => Ok(Capture::AtFulfilment),
+                _ => Err("must be at_order or at_fulfilment".to_owned()),
+            })?,
+            payments_sandbox: layers.get("payments.sandbox", |text| match text {
+                "auto" => Ok(store_kind != StoreKind::Scylla),
+                "true" => Ok(true),
+                "false" => Ok(false),
+                _ => Err("must be true, false or auto".to_owned()),
+            })?,
+            payments_stripe_secret_key: layers.get("payments.stripe_secret_key", secret)?,
+            payments_stripe_webhook_secret: layers.get("payments.stripe_webhook_secret", secret)?,
+            payments_stripe_url: layers.get("payments.stripe_url", parse)?,
+            payments_return_url: layers.get("payments.return_url", parse)?,
             carts_expire_after: layers.get("carts.expire_after", duration)?,
             actors_idle_after: layers.get("actors.idle_after", duration)?,
             actors_resident_bytes_max: layers.get("actors.resident_bytes_max", parse)?,
@@ -457,6 +369,10 @@ where
     T::Err: fmt::Display,
 {
     text.parse().map_err(|error: T::Err| error.to_string())
+}
+
+fn secret(text: &str) -> Result<Option<SecretString>, String> {
+    Ok((!text.is_empty()).then(|| text.into()))
 }
 
 fn at_least_one(text: &str) -> Result<usize, String> {

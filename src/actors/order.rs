@@ -1,0 +1,148 @@
+//! An order as a durable actor: how money and goods move once it is placed
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+
+use super::{
+    durable::{Again, Entity},
+    hands::Hands,
+    kinds::{Hosted, in_the_table},
+    stock::{StockEntity, stock_id},
+};
+use crate::{
+    codec::{self, DecodeError, EncodeError, record::Record},
+    domain::{
+        Context, UnixMillis,
+        holds::Act,
+        order::{self, Call, Command, Done, Event, Order, Origin, Refusal, Step},
+        payment::Moved,
+        stock::{self, Source},
+    },
+    payments,
+    store::Kind,
+};
+
+/// An order as a durable actor.
+#[derive(Debug)]
+pub struct OrderEntity;
+
+impl Entity for OrderEntity {
+    const KIND: Kind = Kind::Order;
+    const SCHEMA_V: u16 = codec::ORDER_SCHEMA_V;
+    type State = Order;
+    type Command = Command;
+    type Event = Event;
+    type Refusal = Refusal;
+    type Step = Step;
+    type Call = Call;
+    type Done = Done;
+
+    fn decide(state: Option<&Order>, command: &Command, context: &Context) -> Result<Vec<Event>, Refusal> {
+        order::decide(state, command, context)
+    }
+
+    fn evolve(state: &mut Option<Order>, event: &Event) {
+        order::evolve(state, event);
+    }
+
+    fn outcome(_: &Command, _: Option<&Order>) -> u32 {
+        0 // every accepted command answers with the whole order
+    }
+
+    fn absent() -> Refusal {
+        Refusal::NotFound
+    }
+
+    fn wake_at(state: &Order) -> Option<UnixMillis> {
+        order::wake_at(state)
+    }
+
+    fn on_wake() -> Command {
+        order::on_wake()
+    }
+
+    fn is_pending(state: &Order) -> bool {
+        !order::pending(state).is_empty()
+    }
+
+    fn pending(state: &Order) -> Vec<(Step, Call)> {
+        order::pending(state)
+    }
+
+    fn on_done(step: Step, done: Done) -> Command {
+        order::on_done(step, done)
+    }
+
+    fn ttl_s(_: &Order) -> Option<u32> {
+        None
+    }
+
+    fn encode(record: &Record<Arc<Order>>) -> Result<Bytes, String> {
+        codec::encode_order(record).map_err(|error| error.to_string())
+    }
+
+    fn decode(bytes: &[u8]) -> Result<Record<Order>, String> {
+        codec::decode_order(bytes).map_err(|error| error.to_string())
+    }
+
+    fn weight_bytes(state: &Order) -> usize {
+        // What a line is, on the generous side.
+        size_of_val(state) + state.lines.len() * 512 + state.deeds.len() * 64 + state.history.len() * 96
+    }
+}
+
+impl Hosted for OrderEntity {
+    in_the_table!(Order, orders);
+
+    fn revision(state: &Order) -> u64 {
+        state.revision
+    }
+
+    fn encode_command(command: &Command) -> Result<Vec<u8>, EncodeError> {
+        codec::encode_order_command(command)
+    }
+
+    fn decode_command(bytes: &[u8]) -> Result<Command, DecodeError> {
+        codec::decode_order_command(bytes)
+    }
+
+    fn encode_refusal(refusal: &Refusal) -> Result<Vec<u8>, EncodeError> {
+        codec::encode_order_refusal(refusal)
+    }
+
+    fn decode_refusal(bytes: &[u8]) -> Result<Refusal, DecodeError> {
+        codec::decode_order_refusal(bytes)
+    }
+
+    fn perform(hands: Hands, _: u128, call: Call) -> BoxFuture<'static, Result<Done, Again>> {
+        Box::pin(async move { perform(&hands, call).await })
+    }
+}
+
+async fn perform(hands: &Hands, call: Call) -> Result<Done, Again> {
+    let moved = |moved: Result<Moved, payments::Failure>| moved.map(Done::from).map_err(|_| Again);
+    match call {
+        Call::Capture(deed) => moved(hands.shop()?.gateways.capture(deed, Hands::deadline()).await),
+        Call::Void(deed) => moved(hands.shop()?.gateways.void(deed, Hands::deadline()).await),
+        Call::Refund(deed) => moved(hands.shop()?.gateways.refund(deed, Hands::deadline()).await),
+        Call::Ship { sku, by, quantity } => tell(hands, &sku, stock::Command::Ship { by, quantity }).await,
+        Call::Restock { sku, by, quantity, from } => {
+            let from = match from {
+                Origin::Sold => Source::Sold,
+                Origin::Returned => Source::Returned,
+            };
+            tell(hands, &sku, stock::Command::Restock { by, quantity, from }).await
+        }
+        Call::Forget { sku, by } => tell(hands, &sku, stock::Command::Act { by, act: Act::Forget }).await,
+    }
+}
+
+async fn tell(hands: &Hands, sku: &str, command: stock::Command) -> Result<Done, Again> {
+    match hands.tell::<StockEntity>(stock_id(sku).0, command).await? {
+        Ok(_) => Ok(Done::Yes),
+        Err(stock::Refusal::TooManyHolds) => Err(Again),
+        Err(refusal) => Ok(Done::Refused { reason: refusal.to_string().into() }),
+    }
+}
