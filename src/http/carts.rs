@@ -17,6 +17,7 @@ use super::{
 };
 use crate::{
     actors::{Answer, Ask, Told},
+    cluster::Freshness,
     domain::{
         CartId, Currency, GuestId, Id, Slot,
         cart::{
@@ -98,14 +99,7 @@ pub(super) async fn patch(State(app): State<App>, change: Change<Json<PatchCart>
     }
     let Json(PatchCart { note, email }) = &change.body;
     let note = text("/note", note, NOTE_BYTES_MAX)?;
-    let email = text("/email", email, EMAIL_BYTES_MAX)?;
-    let is_address = |email: &str| {
-        let parts = email.split_once('@');
-        parts.is_some_and(|(local, domain)| !local.is_empty() && domain.contains('.') && !email.contains(' '))
-    };
-    if email.as_ref().is_some_and(|email| email.as_ref().is_some_and(|email| !is_address(email))) {
-        return Err(Problem::at(Code::InvalidRequest, "/email", "this is no e-mail address"));
-    }
+    let email = email_address(email)?;
     ask(&app, &change, Command::Patch { note, email }).await
 }
 
@@ -118,7 +112,7 @@ pub(super) async fn close(State(app): State<App>, change: Change<()>) -> Result<
     let mut response = StatusCode::NO_CONTENT.into_response();
     tag(response.headers_mut(), answer.state.revision);
     told_by(&mut response, &answer);
-    mark_replay(response.headers_mut(), &answer);
+    replayed(response.headers_mut(), answer.replayed);
     Ok(response)
 }
 
@@ -201,8 +195,32 @@ pub(super) async fn owned(app: &App, to: &Addressed) -> Result<Told<Arc<Cart>>, 
     if cart.owner == to.caller.owner() { Ok(cart) } else { Err(cart::Refusal::NotFound.into()) }
 }
 
+/// An e-mail address that is set or erased.
+pub(super) fn email_address(given: &Option<Option<String>>) -> Result<Option<Option<Box<str>>>, Problem> {
+    let email = text("/email", given, EMAIL_BYTES_MAX)?;
+    let is_address = |email: &str| {
+        let parts = email.split_once('@');
+        parts.is_some_and(|(local, domain)| !local.is_empty() && domain.contains('.') && !email.contains(' '))
+    };
+    if email.as_ref().is_some_and(|email| email.as_ref().is_some_and(|email| !is_address(email))) {
+        return Err(Problem::at(Code::InvalidRequest, "/email", "this is no e-mail address"));
+    }
+    Ok(email)
+}
+
+/// What was told, if it is the newest for certain: money and goods are never told of as they were.
+pub(super) fn fresh<T>(app: &App, told: Told<T>) -> Result<Told<T>, Problem> {
+    let freshness = told.by.as_ref().map_or_else(|| app.lease.freshness(), |(_, freshness)| *freshness);
+    match freshness {
+        Freshness::Fresh => Ok(told),
+        Freshness::Stale(_) | Freshness::TooOld => {
+            Err(Problem::new(Code::StoreUnavailable, "whether this is the newest cannot be told; ask again"))
+        }
+    }
+}
+
 /// Lets the edge say who answered, where another node did.
-fn told_by<T>(response: &mut Response, told: &Told<T>) {
+pub(super) fn told_by<T>(response: &mut Response, told: &Told<T>) {
     if let Some((owner, freshness)) = &told.by {
         response.extensions_mut().insert(AnsweredBy { node: Arc::clone(owner), freshness: *freshness });
     }
@@ -211,12 +229,13 @@ fn told_by<T>(response: &mut Response, told: &Told<T>) {
 fn answered(app: &App, status: StatusCode, answer: &Told<Answer<Cart>>, guest_token: Option<&str>) -> Response {
     let mut response = represent(app, status, &answer.state, guest_token);
     told_by(&mut response, answer);
-    mark_replay(response.headers_mut(), answer);
+    replayed(response.headers_mut(), answer.replayed);
     response
 }
 
-fn mark_replay(headers: &mut HeaderMap, answer: &Answer<Cart>) {
-    if answer.replayed {
+/// Says that the same request was answered before under the same key.
+pub(super) fn replayed(headers: &mut HeaderMap, is_it: bool) {
+    if is_it {
         headers.insert(HeaderName::from_static("idempotent-replayed"), HeaderValue::from_static("true"));
     }
 }
@@ -231,7 +250,7 @@ fn represent(app: &App, status: StatusCode, cart: &Cart, guest_token: Option<&st
     response
 }
 
-fn tag(headers: &mut HeaderMap, revision: u64) {
+pub(super) fn tag(headers: &mut HeaderMap, revision: u64) {
     if let Ok(tag) = HeaderValue::try_from(format!("\"{revision}\"")) {
         headers.insert(header::ETAG, tag);
     }

@@ -1,7 +1,7 @@
 //! Parses requests at the door: who asks, of which cart, upon what they saw, under which key, and the body. Inside,
 //! all of it is already right.
 
-use std::time::Duration;
+use std::{str::FromStr, time::Duration};
 
 use axum::{
     body::Body,
@@ -20,9 +20,10 @@ use super::{
 use crate::{
     actors::{Ask, Key},
     domain::{
-        CartId, GuestId,
+        CartId, GuestId, IdError,
         cart::{Command, LineId, Owner},
     },
+    payments::looks_like_card,
 };
 
 /// Longest Idempotency-Key.
@@ -117,6 +118,67 @@ impl<T> Change<T> {
     }
 }
 
+/// Something other than a cart that somebody asks about.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct To<I> {
+    pub(super) caller: Caller,
+    pub(super) id: I,
+}
+
+impl<I: FromStr<Err = IdError> + Send> FromRequestParts<App> for To<I> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
+        let caller = Caller::from_request_parts(parts, app).await?;
+        let named = RawPathParams::from_request_parts(parts, app)
+            .await
+            .map_err(|_| Problem::new(Code::InvalidId, "the path is not well-formed"))?;
+        let id = named.iter().find(|(name, _)| *name == "id").map(|(_, text)| text).unwrap_or_default();
+        let id = id.parse().map_err(|error| Problem::new(Code::InvalidId, format!("id: {error}")))?;
+        Ok(Self { caller, id })
+    }
+}
+
+/// A change that somebody asks of something other than a cart.
+#[derive(Debug)]
+pub(super) struct Wish<I, T> {
+    pub(super) to: To<I>,
+    pub(super) if_revision: Option<u64>,
+    pub(super) key: Option<Key>,
+    pub(super) body: T,
+}
+
+impl<I, T> Wish<I, T> {
+    pub(super) fn ask<C>(&self, command: C, timeout: Duration) -> Ask<C> {
+        Ask {
+            command,
+            by: Some(self.to.caller.owner()),
+            if_revision: self.if_revision,
+            key: self.key,
+            timeout,
+            is_deed: false,
+        }
+    }
+
+    /// The key, where the route cannot do without.
+    pub(super) fn must_have_key(&self) -> Result<Key, Problem> {
+        self.key
+            .ok_or_else(|| Problem::new(Code::IdempotencyKeyMissing, "send an Idempotency-Key, a new one for each try"))
+    }
+}
+
+impl<I: FromStr<Err = IdError> + Send, T: Content> FromRequest<App> for Wish<I, T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, app: &App) -> Result<Self, Problem> {
+        let (mut parts, body) = request.into_parts();
+        let to = To::from_request_parts(&mut parts, app).await?;
+        let bytes = read(&parts.headers, body, app).await?;
+        let key = idempotency_key(&parts, to.caller, &bytes)?;
+        Ok(Self { to, if_revision: if_match(&parts.headers)?, key, body: T::read(&parts.headers, &bytes)? })
+    }
+}
+
 /// What a route takes as its body.
 pub(super) trait Content: Sized + Send {
     fn read(headers: &HeaderMap, bytes: &[u8]) -> Result<Self, Problem>;
@@ -149,12 +211,47 @@ impl<T: DeserializeOwned + Default + Send> Content for OptionalJson<T> {
     }
 }
 
+/// Card numbers are refused wherever they are, before anything of the body is kept or logged: gateways take them, the shop
+/// never does.
+fn refuse_cards(body: &[u8]) -> Result<(), Problem> {
+    // A number has 13 digits at least: most bodies have not as many in all.
+    if body.iter().filter(|byte| byte.is_ascii_digit()).count() < 13 {
+        return Ok(());
+    }
+    // What is no JSON is refused for that.
+    let Ok(value) = serde_json::from_slice::<serde_json::Value>(body) else { return Ok(()) };
+    match card_in(&value, String::new()) {
+        Some(pointer) => Err(Problem::at(
+            Code::CardDataRefused,
+            pointer,
+            "this looks like a card number: give it to the payment gateway's page, and send its token here",
+        )),
+        None => Ok(()),
+    }
+}
+
+/// Where in a value a card number is.
+fn card_in(value: &serde_json::Value, at: String) -> Option<String> {
+    use serde_json::Value;
+    match value {
+        Value::String(text) => looks_like_card(text).then_some(at),
+        Value::Number(number) => looks_like_card(&number.to_string()).then_some(at),
+        Value::Array(items) => items.iter().enumerate().find_map(|(n, item)| card_in(item, format!("{at}/{n}"))),
+        Value::Object(fields) => fields.iter().find_map(|(name, field)| {
+            // The name itself is not told back.
+            if looks_like_card(name) { Some(at.clone()) } else { card_in(field, format!("{at}/{name}")) }
+        }),
+        Value::Null | Value::Bool(_) => None,
+    }
+}
+
 pub(super) fn json<T: DeserializeOwned>(headers: &HeaderMap, bytes: &[u8]) -> Result<T, Problem> {
     let media_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let essence = media_type.split(';').next().unwrap_or_default().trim();
     if !essence.eq_ignore_ascii_case("application/json") {
         return Err(Problem::new(Code::UnsupportedMediaType, "send Content-Type: application/json"));
     }
+    refuse_cards(bytes)?;
     let mut reader = serde_json::Deserializer::from_slice(bytes);
     let value = serde_path_to_error::deserialize(&mut reader).map_err(|error| {
         let path = error.path().to_string();

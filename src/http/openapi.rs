@@ -21,14 +21,14 @@ use utoipa::{
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
-    App, carts, events,
+    App, carts, checkouts, events, orders,
     problem::{Code, MEDIA_TYPE, ProblemBody},
     products,
 };
 
 #[derive(OpenApi)]
 #[openapi(
-    info(title = "Trolley", description = "A shop's carts. Every answer is durable before it leaves.",
+    info(title = "Trolley", description = "A shop's carts, checkouts and orders. Every answer is durable before it leaves.",
         license(name = "Apache-2.0", identifier = "Apache-2.0")),
     components(schemas(ProblemBody)),
     modifiers(&Schemes)
@@ -59,6 +59,13 @@ pub(super) fn routes() -> OpenApiRouter<App> {
         .routes(routes!(carts::set_quantity, carts::remove))
         .routes(routes!(carts::save))
         .routes(routes!(carts::restore))
+        .routes(routes!(checkouts::create))
+        .routes(routes!(checkouts::get, checkouts::patch))
+        .routes(routes!(checkouts::complete))
+        .routes(routes!(checkouts::cancel))
+        .routes(routes!(orders::get))
+        .routes(routes!(orders::cancel))
+        .routes(routes!(orders::returns))
         .routes(routes!(events::stream))
         .routes(routes!(events::ticket))
 }
@@ -120,6 +127,17 @@ problems! {
     CreateProblems = InvalidRequest, CurrencyMismatch, Unauthenticated, NotAcceptable, RequestTimeout, BodyTooLarge,
         UnsupportedMediaType, IdempotencyKeyReused, CartNotOpen, Expired, RateLimited, Overloaded, ShardMoving,
         StoreUnavailable, ActorQuarantined, Draining, Internal;
+    /// Of a route that changes a checkout.
+    CheckoutProblems = InvalidId, InvalidRequest, IdempotencyKeyMissing, Unauthenticated, PaymentDeclined,
+        PaymentRequiresAction, NotFound, NotAcceptable, RequestTimeout, CartNotOpen, CheckoutNotOpen, IllegalTransition,
+        InsufficientStock, PriceChanged, Expired, RevisionMismatch, BodyTooLarge, UnsupportedMediaType,
+        IdempotencyKeyReused, ProductUnavailable, DiscountNotApplicable, QuantityOutOfRange, CardDataRefused, RateLimited,
+        Overloaded, ShardMoving, StoreUnavailable, GatewayUnavailable, ActorQuarantined, Draining, Internal;
+    /// Of a route that changes an order.
+    OrderProblems = InvalidId, InvalidRequest, IdempotencyKeyMissing, Unauthenticated, NotFound, NotAcceptable,
+        RequestTimeout, IllegalTransition, RevisionMismatch, BodyTooLarge, UnsupportedMediaType, IdempotencyKeyReused,
+        TooManyLines, QuantityOutOfRange, CardDataRefused, RateLimited, Overloaded, ShardMoving, StoreUnavailable,
+        ActorQuarantined, Draining, Internal;
     /// Of a route that changes a cart.
     ChangeProblems = InvalidId, InvalidRequest, CurrencyMismatch, Unauthenticated, NotFound, NotAcceptable,
         RequestTimeout, CartNotOpen, Expired, RevisionMismatch, BodyTooLarge, UnsupportedMediaType,

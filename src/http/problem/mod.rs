@@ -1,6 +1,8 @@
 //! Every way to say no: one closed code, from which status, title and retryability follow, and the one place where
 //! refusals and failures become problems (RFC 9457).
 
+mod refusals;
+
 use axum::{
     http::{HeaderName, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
@@ -11,7 +13,6 @@ use utoipa::ToSchema;
 use crate::{
     actors::{Effect, Failure},
     catalog,
-    domain::cart::{Refusal, Status},
 };
 
 /// The media type of problems.
@@ -63,8 +64,14 @@ codes! {
     InvalidId = "invalid_id", BAD_REQUEST, false;
     /// Amounts of two currencies do not go together
     CurrencyMismatch = "currency_mismatch", BAD_REQUEST, false;
+    /// An Idempotency-Key is needed
+    IdempotencyKeyMissing = "idempotency_key_missing", BAD_REQUEST, false;
     /// A token is needed
     Unauthenticated = "unauthenticated", UNAUTHORIZED, false;
+    /// The payment was declined
+    PaymentDeclined = "payment_declined", PAYMENT_REQUIRED, false;
+    /// The shopper must do something for the payment
+    PaymentRequiresAction = "payment_requires_action", PAYMENT_REQUIRED, false;
     /// This is not allowed
     Forbidden = "forbidden", FORBIDDEN, false;
     /// There is no such thing
@@ -77,6 +84,14 @@ codes! {
     RequestTimeout = "request_timeout", REQUEST_TIMEOUT, true;
     /// The cart takes no changes
     CartNotOpen = "cart_not_open", CONFLICT, false;
+    /// The checkout takes no such change
+    CheckoutNotOpen = "checkout_not_open", CONFLICT, false;
+    /// That does not follow from where it is
+    IllegalTransition = "illegal_transition", CONFLICT, false;
+    /// Not so many are in stock
+    InsufficientStock = "insufficient_stock", CONFLICT, false;
+    /// Prices have risen since the shopper saw them
+    PriceChanged = "price_changed", CONFLICT, false;
     /// It has expired
     Expired = "expired", GONE, false;
     /// It has changed since the client saw it
@@ -95,6 +110,8 @@ codes! {
     MetadataTooLarge = "metadata_too_large", UNPROCESSABLE_ENTITY, false;
     /// A discount code cannot be applied
     DiscountNotApplicable = "discount_not_applicable", UNPROCESSABLE_ENTITY, false;
+    /// Card numbers are not taken here
+    CardDataRefused = "card_data_refused", UNPROCESSABLE_ENTITY, false;
     /// The product cannot be had now
     ProductUnavailable = "product_unavailable", UNPROCESSABLE_ENTITY, false;
     /// An If-Match header is needed
@@ -107,6 +124,8 @@ codes! {
     ShardMoving = "shard_moving", SERVICE_UNAVAILABLE, true;
     /// The store is unavailable
     StoreUnavailable = "store_unavailable", SERVICE_UNAVAILABLE, true;
+    /// The payment gateway is unavailable
+    GatewayUnavailable = "gateway_unavailable", SERVICE_UNAVAILABLE, true;
     /// The actor failed repeatedly and rests
     ActorQuarantined = "actor_quarantined", SERVICE_UNAVAILABLE, true;
     /// The node is leaving
@@ -170,6 +189,11 @@ impl Problem {
         let retry_after_s = code.is_retryable().then_some(1);
         let (detail, errors) = (detail.into(), Vec::new());
         Self { code, detail, unknown_outcome: false, retry_after_s, errors, revision: None, closes: false }
+    }
+
+    /// Wrong in several places.
+    pub(super) fn with(self, errors: Vec<FieldError>) -> Self {
+        Self { errors, ..self }
     }
 
     /// A part of the body is wrong.
@@ -243,19 +267,19 @@ pub(super) fn finish(response: &mut Response, request_id: &str) -> Option<Code> 
     Some(problem.code)
 }
 
-impl From<Failure<Refusal>> for Problem {
-    fn from(failure: Failure<Refusal>) -> Self {
+impl<R: Into<Self>> From<Failure<R>> for Problem {
+    fn from(failure: Failure<R>) -> Self {
         match failure {
             Failure::Refused(refusal) => refusal.into(),
             Failure::KeyReused => Self::new(Code::IdempotencyKeyReused, "use a new Idempotency-Key for a new request"),
             Failure::TooManyKeys { retry_after } => {
-                Self::new(Code::RateLimited, "too many keyed commands on one cart within ten minutes")
+                Self::new(Code::RateLimited, "too many keyed commands on one of them within ten minutes")
                     .after(retry_after)
             }
             Failure::Moving(effect) => {
-                Self::new(Code::ShardMoving, unsure("the cart's node could not be reached", effect)).outcome(effect)
+                Self::new(Code::ShardMoving, unsure("its node could not be reached", effect)).outcome(effect)
             }
-            Failure::NotOwner => Self::new(Code::ShardMoving, "another node owns the cart now; ask again"),
+            Failure::NotOwner => Self::new(Code::ShardMoving, "another node owns it now; ask again"),
             Failure::Overloaded { retry_after } => {
                 Self::new(Code::Overloaded, "too much is waiting; ask again later").after(retry_after)
             }
@@ -267,7 +291,7 @@ impl From<Failure<Refusal>> for Problem {
                 Self::new(Code::Overloaded, unsure("it took too long", effect)).outcome(effect)
             }
             Failure::Quarantined { retry_after } => {
-                Self::new(Code::ActorQuarantined, "the cart failed repeatedly and rests").after(retry_after)
+                Self::new(Code::ActorQuarantined, "it failed repeatedly and rests").after(retry_after)
             }
             Failure::Draining => Self::new(Code::Draining, "the node is leaving; ask another"),
             Failure::Internal(effect) => {
@@ -281,35 +305,6 @@ fn unsure(what: &str, effect: Effect) -> String {
     match effect {
         Effect::None => format!("{what}; nothing was changed"),
         Effect::Unknown => format!("{what}; whether anything was changed is not known: ask again with the same key"),
-    }
-}
-
-impl From<Refusal> for Problem {
-    fn from(refusal: Refusal) -> Self {
-        let detail = refusal.to_string();
-        match refusal {
-            Refusal::NotFound => Self::new(Code::NotFound, detail),
-            Refusal::LineNotFound(_) => Self::new(Code::NotFound, detail),
-            Refusal::NotOpen(Status::Expired) => Self::new(Code::Expired, "the cart has expired; make a new one"),
-            Refusal::NotOpen(Status::CheckingOut) => {
-                Self::new(Code::CartNotOpen, "a checkout is buying from the cart; complete or cancel it")
-            }
-            Refusal::NotOpen(status) => {
-                Self::new(Code::CartNotOpen, format!("the cart is {}; make a new one", status.as_str()))
-            }
-            Refusal::TooManyLines { .. } => Self::new(Code::TooManyLines, detail),
-            Refusal::QuantityOutOfRange { .. } => Self::at(Code::QuantityOutOfRange, "/quantity", detail),
-            Refusal::CodeNotApplicable(_) | Refusal::TooManyCodes { .. } => {
-                Self::new(Code::DiscountNotApplicable, detail)
-            }
-            Refusal::CodeNotFound => Self::new(Code::NotFound, detail),
-            Refusal::Empty => Self::new(Code::CartNotOpen, "the cart has no line to buy; add one"),
-            Refusal::TotalTooLarge => Self::at(Code::QuantityOutOfRange, "/quantity", detail),
-            Refusal::CurrencyMismatch { .. } => Self::new(Code::CurrencyMismatch, detail),
-            Refusal::RevisionMismatch { present } => {
-                Self { revision: Some(present), ..Self::new(Code::RevisionMismatch, detail) }
-            }
-        }
     }
 }
 

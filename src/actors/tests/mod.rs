@@ -1,5 +1,7 @@
 //! Real shards on a real runtime: crashes, a store that fails, two owners, memory pressure, timers.
 
+mod purchase;
+
 use std::{sync::Arc, time::Duration};
 
 use tokio::sync::Notify;
