@@ -266,6 +266,8 @@ fn what_version_1_can_say_is_written_as_version_1() {
     assert_eq!(version(&encode_cart(&cart_v2()).unwrap()), Some(2));
     let chunk = |product: &Product| version(&encode_chunk([product]).unwrap());
     assert_eq!([chunk(&product()), chunk(&product_v2())], [Some(1), Some(2)]);
+    let (light, uncounted) = (Product { weight_g: 0, ..product_v2() }, Product { stock: 0, ..product_v2() });
+    assert_eq!([chunk(&light), chunk(&uncounted)], [Some(2), Some(2)]);
 }
 
 #[test]
