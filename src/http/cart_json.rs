@@ -187,7 +187,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::{super::dto::CartView, *};
-    use crate::codec::tests::samples::any_cart;
+    use crate::codec::tests::samples::{any_cart, cart_v2};
 
     proptest! {
         /// The API's description is generated from `CartView`.
@@ -199,6 +199,29 @@ mod tests {
             let said = serde_json::to_string(&view).unwrap();
             prop_assert_eq!(String::from_utf8(write(&record.state, &filed, token.as_deref())).unwrap(), said);
         }
+    }
+
+    /// Two lines of 2 × 12.99; the sample's codes: 10 % of each mug, 2.50 of each mug, free shipping.
+    #[test]
+    fn codes_are_shown_with_what_they_take_off_and_why_they_do_not() {
+        let cart = cart_v2().state;
+        let shown = |categories: CategoriesOf<'_>| -> serde_json::Value {
+            serde_json::from_slice(&write(&cart, categories, None)).unwrap()
+        };
+        let euros = |amount: i64| serde_json::json!({ "amount": amount, "currency": "EUR" });
+        let mugs = shown(&|_| vec!["mugs".into()]);
+        assert_eq!(mugs["status"], "checking_out");
+        let amounts: Vec<_> = mugs["discounts"].as_array().unwrap().iter().map(|code| code["amount"].clone()).collect();
+        assert_eq!(amounts, [euros(-520), euros(-500), euros(0)]);
+        assert_eq!((&mugs["totals"]["discount"], &mugs["totals"]["total"]), (&euros(-1020), &euros(4176)));
+        assert_eq!(mugs["messages"], serde_json::json!([]));
+        let pans = shown(&|sku| vec![if sku == "sku-1" { "pans".into() } else { "pots".into() }]);
+        let message = |n| {
+            let pointer = format!("/discounts/{n}");
+            serde_json::json!({ "level": "warning", "code": "discount_matches_no_line", "pointer": pointer })
+        };
+        assert_eq!(pans["messages"], serde_json::json!([message(0), message(1)]));
+        assert_eq!(pans["totals"]["discount"], euros(0));
     }
 
     #[test]

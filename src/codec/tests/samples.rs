@@ -73,7 +73,7 @@ pub(super) fn rule(n: u32) -> Rule {
 }
 
 /// What version 1 cannot say.
-pub(super) fn cart_v2() -> Record<Cart> {
+pub(crate) fn cart_v2() -> Record<Cart> {
     let mut record = cart();
     let fixed = Rule { worth: Worth::Fixed { amount: 250 }, valid_until: None, ..rule(2) };
     let free = Rule { worth: Worth::FreeShipping, per_line: false, categories: vec![], ..rule(3) };
