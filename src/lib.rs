@@ -8,6 +8,7 @@ pub mod codec;
 pub mod store;
 pub mod catalog;
 pub mod payments;
+pub mod events;
 pub mod cluster;
 pub mod actors;
 pub mod http;

@@ -132,6 +132,16 @@ metrics! {
     /// Writes that one synced batch of the embedded store carried.
     store_batch_writes: Histogram =
         |n, h| Histogram::with_opts(HistogramOpts::new(n, h).buckets(COALESCED_BUCKETS.to_vec()));
+    /// Events and sinks, by sink and outcome: taken, unavailable (the sink is not there, or not able), rejected.
+    events_delivered_total: IntCounterVec = |n, h| IntCounterVec::new(Opts::new(n, h), &["sink", "outcome"]);
+    /// Age in milliseconds of the oldest event that this node offered to a sink and that the sink has not taken.
+    events_oldest_unsent_ms: IntGaugeVec = |n, h| IntGaugeVec::new(Opts::new(n, h), &["sink"]);
+    /// 1 while a sink is left alone because it is down.
+    events_sink_down: IntGaugeVec = |n, h| IntGaugeVec::new(Opts::new(n, h), &["sink"]);
+    /// Events given up and kept for an operator, by sink. Alarm on any.
+    events_dead_lettered_total: IntCounterVec = |n, h| IntCounterVec::new(Opts::new(n, h), &["sink"]);
+    /// Offers of events not taken, by why: full, open (the actor's last one has not ended), stopping.
+    events_offers_refused_total: IntCounterVec = |n, h| IntCounterVec::new(Opts::new(n, h), &["why"]);
     /// Shards that this node owns.
     cluster_owned_shards: IntGauge = gauge;
     /// Attempts to renew this node's lease, by how they ended: renewed, late (sent again), lost (another took its place).
