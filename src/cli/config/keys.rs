@@ -22,7 +22,7 @@ const fn secret(name: &'static str, doc: &'static str) -> Key {
 }
 
 /// Every option.
-pub const KEYS: [Key; 54] = [
+pub const KEYS: [Key; 59] = [
     key("http.listen", "127.0.0.1:8080", "address of the public listener; port 0 picks a free one"),
     key("http.connections_max", "1024", "open connections of the public listener; more wait in the system's queue"),
     key("http.in_flight_max", "2048", "requests answered at once; more are refused with `overloaded`"),
@@ -124,6 +124,11 @@ pub const KEYS: [Key; 54] = [
     ),
     key("payments.stripe_url", "https://api.stripe.com", "where Stripe is"),
     key("payments.return_url", "", "where Stripe sends shoppers back to after they did what their bank required"),
+    key("events.sinks", "none", "where events go, separated by commas: log, webhook; none = nowhere"),
+    key("events.source", "/trolley", "which shop tells: the `source` of every event, a URI or a path"),
+    secret("events.webhook_urls", "URLs that every event is posted to, separated by commas; their paths may be secret"),
+    secret("events.webhook_secret", "whsec_ and base64 of 24–64 random bytes: signs what is posted"),
+    key("events.webhook_ca", "", "PEM file of authorities of the webhooks' certificates; empty = the system's"),
     key("carts.expire_after", "90d", "how long an open cart lives without a change"),
     key("actors.idle_after", "15m", "how long an actor stays in memory without use"),
     key("actors.resident_bytes_max", "536870912", "what actors in memory may weigh, estimated"),

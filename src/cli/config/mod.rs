@@ -16,7 +16,7 @@ use std::{
 use secrecy::SecretString;
 
 pub use self::keys::{KEYS, Key};
-use crate::domain::order::Capture;
+use crate::{domain::order::Capture, events::Wanted};
 
 /// What every environment variable of ours starts with.
 const ENV_PREFIX: &str = "TROLLEY_";
@@ -248,6 +248,7 @@ pub struct Config {
     pub payments_stripe_url: String,
     pub payments_return_url: String,
     pub carts_expire_after: Duration,
+    pub events: Wanted,
     pub actors_idle_after: Duration,
     pub actors_resident_bytes_max: usize,
     pub actors_shards: u16,
@@ -339,6 +340,7 @@ impl Config {
             payments_stripe_url: layers.get("payments.stripe_url", parse)?,
             payments_return_url: layers.get("payments.return_url", parse)?,
             carts_expire_after: layers.get("carts.expire_after", duration)?,
+            events: events(layers)?,
             actors_idle_after: layers.get("actors.idle_after", duration)?,
             actors_resident_bytes_max: layers.get("actors.resident_bytes_max", parse)?,
             actors_shards: layers.get("actors.shards", |text| {
@@ -382,6 +384,15 @@ fn at_least_one(text: &str) -> Result<usize, String> {
 fn duration(text: &str) -> Result<Duration, String> {
     let duration = humantime::parse_duration(text).map_err(|error| format!("{error}; write 500ms, 5s, 15m, 90d"))?;
     if duration.is_zero() { Err("must be longer than nothing".to_owned()) } else { Ok(duration) }
+}
+
+fn events(layers: &Layers) -> Result<Wanted, Error> {
+    let sinks = layers.get("events.sinks", Wanted::sinks)?;
+    let ca = layers.get("events.webhook_ca", said)?;
+    let mut wanted = Wanted { webhook_ca: ca, source: layers.get("events.source", parse)?, ..sinks };
+    wanted.webhook_urls = layers.get("events.webhook_urls", |text| wanted.urls(text))?;
+    wanted.webhook_signer = layers.get("events.webhook_secret", |text| wanted.signer(text))?;
+    Ok(wanted)
 }
 
 /// `None` where nothing is said.
@@ -483,6 +494,8 @@ mod tests {
             ("store.replication_factor=0", "from 1 to 9"),
             ("admin.token=short", "at least 16 characters"),
             ("http.in_flight_max=0", "at least 1"),
+            ("events.sinks=nats", "must be none, or of log and webhook"),
+            ("events.sinks=webhook", "must name at least one URL"),
             ("log.level=loud", "must be error"),
         ];
         for (flag, expected) in table {
