@@ -5,6 +5,7 @@
 mod cli;
 mod cluster;
 mod demo;
+mod events;
 mod http;
 mod process;
 mod store;
