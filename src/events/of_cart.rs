@@ -1,12 +1,14 @@
 //! What the rest of the shop is told of a change to a cart.
 
 use super::{field::Word, kinds::Data};
-use crate::domain::cart::{Change, Event};
+use crate::domain::cart::{Cart, Change, Event, Line};
 
-/// The event's data. The note and the e-mail address stay out of it.
+/// The event's data, by what the cart was before it; `None` = nothing that anybody outside needs to know. The note and the
+/// e-mail address stay out of it.
 #[must_use]
-pub fn of_cart(event: &Event) -> Data {
-    match &event.change {
+pub fn of_cart(event: &Event, before: Option<&Cart>) -> Option<Data> {
+    let checkout = || before?.checkout.as_ref().map(|checkout| checkout.id);
+    Some(match &event.change {
         Change::Created { currency, .. } => Data::CartCreated { currency: *currency },
         Change::LineAdded(line) => Data::CartLineAdded {
             line: line.id,
@@ -28,9 +30,19 @@ pub fn of_cart(event: &Event) -> Data {
             Data::CartLineRestored { line: *line, into: Some(*into), quantity: Some((*quantity).into()) }
         }
         Change::Patched { .. } => Data::CartPatched {},
+        Change::CodeApplied(rule) => Data::CartCodeApplied { code: Word::new(&rule.code) },
+        Change::CodeRemoved(code) => Data::CartCodeRemoved { code: Word::new(code) },
+        Change::CheckoutBegun { checkout, .. } => Data::CartCheckoutBegun { checkout: *checkout },
+        Change::CheckoutOpened => return None,
+        Change::Settled { bought } => {
+            let is_bought = |line: &Line| bought.iter().any(|(id, units)| *id == line.id && *units >= line.quantity);
+            let left = before?.lines.iter().filter(|line| !is_bought(line)).count();
+            Data::CartOrdered { checkout: checkout()?, lines_left: u32::try_from(left).unwrap_or(u32::MAX) }
+        }
+        Change::CheckoutLeft => Data::CartCheckoutLeft { checkout: checkout()? },
         Change::Closed => Data::CartClosed {},
         Change::Expired => Data::CartExpired {},
-    }
+    })
 }
 
 #[cfg(test)]
@@ -42,7 +54,7 @@ mod tests {
     fn what_a_shopper_wrote_is_told_to_nobody() {
         let change =
             Change::Patched { note: Some(Some("ring twice".into())), email: Some(Some("a@shop.example".into())) };
-        let data = of_cart(&Event { at: UnixMillis(1), expires_at: UnixMillis(2), change });
-        assert_eq!(data.json().to_string(), "{}");
+        let data = of_cart(&Event { at: UnixMillis(1), expires_at: UnixMillis(2), change }, None);
+        assert_eq!(data.map(|data| data.json().to_string()).as_deref(), Some("{}"));
     }
 }
