@@ -1,7 +1,7 @@
 //! One lane to one peer: envelopes gather into batches, asks wait for their answers, credits bound both.
 
 use std::sync::{
-    Mutex, MutexGuard, PoisonError,
+    Arc, Mutex, MutexGuard, PoisonError,
     atomic::{AtomicUsize, Ordering},
 };
 
@@ -59,6 +59,22 @@ impl Credits {
     }
 }
 
+/// Where a class gathers its asks, as one of its lanes knows it.
+#[derive(Debug)]
+pub(super) struct Turn {
+    /// The lane whose turn it is.
+    pub(super) now: Arc<AtomicUsize>,
+    pub(super) own: usize,
+    pub(super) next: usize,
+}
+
+impl Turn {
+    /// A batch leaves: the next one gathers on the next lane. Where another lane has the turn, it keeps it.
+    fn pass(&self) {
+        let _ = self.now.compare_exchange(self.own, self.next, Ordering::Relaxed, Ordering::Relaxed);
+    }
+}
+
 struct Waiting {
     /// `None` once the asker has been told that it took too long.
     answer: Option<oneshot::Sender<Answer>>,
@@ -109,6 +125,8 @@ impl Pending {
 
 struct State {
     is_open: bool,
+    /// Whoever writes here says when the batch is complete: the pump is not told of it.
+    is_held: bool,
     batch: Vec<u8>,
     envelopes: u32,
     pending: Pending,
@@ -121,14 +139,16 @@ pub(super) struct Outbound {
     state: Mutex<State>,
     /// Told when a batch has begun.
     begun: Notify,
+    turn: Turn,
     room_bytes: AtomicUsize,
 }
 
 impl Outbound {
-    pub(super) fn new(remote: ActorRef<LaneMessage>, head: Vec<u8>, seed: u32) -> Self {
+    pub(super) fn new(remote: ActorRef<LaneMessage>, head: Vec<u8>, seed: u32, turn: Turn) -> Self {
         let pending = Pending { slots: vec![], free: vec![], seed };
-        let state = Mutex::new(State { is_open: true, batch: vec![], envelopes: 0, pending });
-        Self { remote, head, state, begun: Notify::new(), room_bytes: AtomicUsize::new(BATCH_ROOM_BYTES_MIN) }
+        let state = Mutex::new(State { is_open: true, is_held: false, batch: vec![], envelopes: 0, pending });
+        let room_bytes = AtomicUsize::new(BATCH_ROOM_BYTES_MIN);
+        Self { remote, head, state, begun: Notify::new(), turn, room_bytes }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -184,7 +204,7 @@ impl Outbound {
         state.envelopes += 1;
         if state.batch.len() >= BATCH_BYTES_MAX {
             self.flush(state);
-        } else if is_first {
+        } else if is_first && !state.is_held {
             self.begun.notify_one();
         }
     }
@@ -194,9 +214,17 @@ impl Outbound {
             return;
         }
         let batch = std::mem::take(&mut state.batch);
+        self.turn.pass();
         metrics().cluster_batch_envelopes.observe(f64::from(std::mem::take(&mut state.envelopes)));
         self.room_bytes.store(batch.len().clamp(BATCH_ROOM_BYTES_MIN, BATCH_BYTES_MAX), Ordering::Relaxed);
         let _ = self.remote.send_message(LaneMessage::Batch(batch)); // the session is ending: its asks are told
+    }
+
+    /// Keeps a batch back until the hold ends, and sends it then: a peer's asks are read one after the other, and the
+    /// answers that are known at once shall not leave one by one meanwhile.
+    pub(super) fn hold(&self) -> Hold<'_> {
+        self.state().is_held = true;
+        Hold(self)
     }
 
     /// Sends batches as they gather, until the lane is closed.
@@ -211,7 +239,9 @@ impl Outbound {
             if !state.is_open {
                 return;
             }
-            self.flush(&mut state);
+            if !state.is_held {
+                self.flush(&mut state);
+            }
         }
     }
 
@@ -266,8 +296,83 @@ impl Outbound {
     }
 }
 
+/// See [`Outbound::hold`].
+pub(super) struct Hold<'a>(&'a Outbound);
+
+impl Drop for Hold<'_> {
+    fn drop(&mut self) {
+        let mut state = self.0.state();
+        state.is_held = false;
+        self.0.flush(&mut state);
+    }
+}
+
 fn tell_all(told: Vec<(oneshot::Sender<Answer>, Answer)>) {
     for (sender, answer) in told {
         let _ = sender.send(answer); // the asker has gone
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ractor::{Actor, ActorProcessingErr};
+    use tokio::sync::mpsc;
+
+    use super::*;
+
+    /// Tells how many envelopes each batch had.
+    struct Counter(mpsc::Sender<usize>);
+
+    impl Actor for Counter {
+        type Msg = LaneMessage;
+        type State = ();
+        type Arguments = ();
+
+        async fn pre_start(&self, _: ActorRef<LaneMessage>, (): ()) -> Result<(), ActorProcessingErr> {
+            Ok(())
+        }
+
+        async fn handle(
+            &self,
+            _: ActorRef<LaneMessage>,
+            message: LaneMessage,
+            (): &mut (),
+        ) -> Result<(), ActorProcessingErr> {
+            let LaneMessage::Batch(bytes) = message else { return Ok(()) };
+            self.0.send(frame::Batch::open(bytes.into())?.count()).await?;
+            Ok(())
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_answered_during_a_hold_leaves_together_and_the_next_lane_takes_over() {
+        let (sender, mut batches) = mpsc::channel(8);
+        let (remote, _) = Actor::spawn(None, Counter(sender), ()).await.unwrap();
+        let now = Arc::new(AtomicUsize::new(0));
+        let lane = |own| {
+            let turn = Turn { now: Arc::clone(&now), own, next: 1 - own };
+            Arc::new(Outbound::new(remote.clone(), frame::head("a", 1), 7, turn))
+        };
+        let (lane, other) = (lane(0), lane(1));
+        let pumping = Arc::clone(&lane);
+        let pump = tokio::spawn(async move { pumping.pump().await });
+        lane.tell(Tag::Reply, 1, b"before");
+        let hold = lane.hold();
+        for id in 2..10 {
+            tokio::task::yield_now().await;
+            lane.tell(Tag::Reply, id, b"during");
+        }
+        drop(hold);
+        assert_eq!(batches.recv().await, Some(9));
+        assert_eq!(now.load(Ordering::Relaxed), 1);
+        lane.tell(Tag::Reply, 10, b"after");
+        assert_eq!(batches.recv().await, Some(1), "the pump sends what comes without a hold");
+        assert_eq!(now.load(Ordering::Relaxed), 1, "the other lane has the turn, and keeps it");
+        other.tell(Tag::Reply, 11, b"here");
+        other.flush_now();
+        assert_eq!((batches.recv().await, now.load(Ordering::Relaxed)), (Some(1), 0));
+        lane.close(&Credits::default());
+        pump.await.unwrap();
+        remote.stop(None);
     }
 }

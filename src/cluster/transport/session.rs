@@ -16,7 +16,7 @@ use super::{
     Lane, Loss,
     actors::{LANES, LaneMessage, Role},
     frame::Tag,
-    lane::{ASKS_MAX, Credits, Outbound},
+    lane::{ASKS_MAX, Credits, Outbound, Turn},
     shared::Shared,
     socket::Hand,
 };
@@ -79,7 +79,8 @@ impl Connection {
 struct Class {
     lanes: [Outbound; LANES],
     credits: Credits,
-    next: AtomicUsize,
+    /// The one that gathers asks now.
+    gathering: Arc<AtomicUsize>,
     /// What the peer has asked and has no answer to yet.
     asked: AtomicUsize,
 }
@@ -113,19 +114,21 @@ impl Session {
     /// `None` when the peer did not make its actors known.
     pub(super) fn new(connection: Arc<Connection>, full_name: &str, node_id: u64, head: &[u8]) -> Option<Self> {
         let seed = u32::try_from(clock::random() & u128::from(u32::MAX)).ok()?;
-        let outbound = |role: Role| -> Option<Outbound> {
+        let outbound = |role: Role, turn: Turn| -> Option<Outbound> {
             let remote: ActorRef<LaneMessage> = role.find(full_name, node_id)?;
-            Some(Outbound::new(remote, head.to_vec(), seed))
+            Some(Outbound::new(remote, head.to_vec(), seed, turn))
         };
         let class = |lane| {
-            let lanes: Vec<_> = (0..LANES).map(|at| outbound(Role::Lane(lane, at))).collect::<Option<_>>()?;
-            let (credits, next, asked) = (Credits::default(), AtomicUsize::new(0), AtomicUsize::new(0));
-            Some(Class { lanes: lanes.try_into().ok()?, credits, next, asked })
+            let gathering = Arc::default();
+            let turn = |own| Turn { now: Arc::clone(&gathering), own, next: (own + 1) % LANES };
+            let lanes: Vec<_> = (0..LANES).map(|at| outbound(Role::Lane(lane, at), turn(at))).collect::<Option<_>>()?;
+            let (credits, asked) = (Credits::default(), AtomicUsize::new(0));
+            Some(Class { lanes: lanes.try_into().ok()?, credits, gathering, asked })
         };
         let now_ms = clock::mono_ms();
         Some(Self {
             classes: [class(Lane::Requests)?, class(Lane::Commands)?, class(Lane::Watches)?],
-            control: outbound(Role::Control)?,
+            control: outbound(Role::Control, Turn { now: Arc::default(), own: 0, next: 0 })?,
             connection,
             since_ms: now_ms,
             heard_ms: AtomicU64::new(now_ms),
@@ -143,11 +146,10 @@ impl Session {
         &self.classes[lane as usize]
     }
 
-    /// The lane that takes the next ask of a class, and its credits.
+    /// The lane that takes the next ask of a class, and its credits: batch by batch in turn, since asks that are spread
+    /// over all lanes make batches that are as much smaller.
     pub(super) fn lane(&self, lane: Lane) -> (&Outbound, &Credits) {
-        let class = self.class(lane);
-        let at = class.next.fetch_add(1, Ordering::Relaxed) % LANES;
-        (&class.lanes[at], &class.credits)
+        self.lane_at(lane, self.class(lane).gathering.load(Ordering::Relaxed))
     }
 
     /// The lane of a class with a number, and its credits.

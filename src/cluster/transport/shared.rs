@@ -258,9 +258,11 @@ impl Shared {
     fn envelopes(&self, session: &Arc<Session>, (lane, at): (Lane, usize), batch: Batch) -> Result<(), Malformed> {
         let mut answers = Vec::new();
         let mut read = Ok(());
+        let mut hold = None;
         for envelope in batch {
             match envelope {
                 Ok(Envelope { tag: Tag::Ask, id, deadline_ms, body }) => {
+                    hold.get_or_insert_with(|| session.lane_at(lane, at).0.hold());
                     self.asked(session, (lane, at, id), body, Duration::from_millis(u64::from(deadline_ms)));
                 }
                 Ok(Envelope { tag: Tag::Reply, id, body, .. }) => answers.push((id, Ok(body))),
@@ -272,6 +274,7 @@ impl Shared {
                 Err(error) => read = Err(error),
             }
         }
+        drop(hold);
         if !answers.is_empty() {
             let (outbound, credits) = session.lane_at(lane, at);
             outbound.answered(credits, answers.into_iter());
