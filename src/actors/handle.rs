@@ -398,7 +398,7 @@ impl Handle {
 }
 
 /// A read had no effect, however it failed.
-fn without_effect<R>(failure: Failure<R>) -> Failure<R> {
+pub(super) fn without_effect<R>(failure: Failure<R>) -> Failure<R> {
     match failure {
         Failure::StoreUnavailable(_) => Failure::StoreUnavailable(Effect::None),
         Failure::TimedOut(_) => Failure::TimedOut(Effect::None),

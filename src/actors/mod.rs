@@ -31,9 +31,11 @@ mod tests;
 pub mod stock;
 mod sweep;
 pub mod system;
+pub mod view;
 
 pub use ask::{Answer, Ask, Effect, Failure, Key, Told};
 pub use handle::{ClusterStatus, Handle};
 pub use hands::Shop;
 pub use remote::Inbound;
 pub use system::{Node, Options, System, prepare};
+pub use view::{Rendered, View};

@@ -9,20 +9,23 @@ use tokio::sync::watch;
 
 use super::{
     ask::{Answer, Ask, Effect, Failure, Key},
+    cart::CartEntity,
     durable::Entity,
     handle::Handle,
     journey::{self, Nature},
     kinds::{self, Hosted},
     route::Wanted,
+    view::{Render, Rendered},
 };
 use crate::{
     cluster::{Freshness, Lane, Links},
     codec::{
         self, DecodeError,
         record::Record,
+        view,
         wire::{Failed, Question, Reply, Request},
     },
-    domain::Id,
+    domain::{Id, cart::Cart},
 };
 
 /// How long an owner lets a watching node wait for a change before it says that there was none.
@@ -48,6 +51,29 @@ pub(super) async fn ask<E: Hosted>(
     match links.ask(node, lane, body, timeout).await {
         Ok(bytes) => read_reply::<E>(&bytes, is_read),
         Err(error) => Reached::<E>::Not(error),
+    }
+}
+
+/// What a node says of a cart that is to be shown.
+pub(super) enum Seen {
+    View(Rendered, Freshness),
+    Other(Reached<CartEntity>),
+}
+
+/// Asks a node for a cart as clients read it.
+pub(super) async fn see(links: &dyn Links, node: &str, request: Request, timeout: Duration) -> Seen {
+    let Ok(body) = codec::wire::encode_request(request) else {
+        return Seen::Other(Reached::<CartEntity>::Failed(Failure::Internal(Effect::None))); // larger than any that was let in
+    };
+    let bytes = match links.ask(node, Lane::Requests, body, timeout).await {
+        Ok(bytes) => bytes,
+        Err(error) => return Seen::Other(Reached::<CartEntity>::Not(error)),
+    };
+    match view::decode_view(&bytes) {
+        Ok(view::View { owner, revision, stale_ms, body }) => {
+            Seen::View(Rendered { owner, revision, body }, stale_ms.map_or(Freshness::Fresh, Freshness::Stale))
+        }
+        Err(_) => Seen::Other(read_reply::<CartEntity>(&bytes, true)), // a reply, or it says what is wrong
     }
 }
 
@@ -116,13 +142,13 @@ impl Handle {
 
 /// Answers what other nodes ask of actors here.
 #[derive(Clone, Debug)]
-pub struct Inbound(Handle);
+pub struct Inbound(Handle, Render);
 
 impl Inbound {
-    /// Answers through this door.
+    /// Answers through this door, and shows carts like this.
     #[must_use]
-    pub const fn new(handle: Handle) -> Self {
-        Self(handle)
+    pub const fn new(handle: Handle, render: Render) -> Self {
+        Self(handle, render)
     }
 
     /// The answer that needs no waiting: a read of what is in memory. Everything else is for [`Inbound::answer`].
@@ -131,12 +157,32 @@ impl Inbound {
     /// The request, where it takes more.
     pub fn answer_at_once(&self, body: &[u8]) -> Result<Vec<u8>, Box<Request>> {
         match codec::wire::decode_request(body) {
-            Ok(request) => kinds::answer_at_once(&self.0, Box::new(request)),
+            Ok(mut request) => {
+                if request.question == Question::Show {
+                    if let Some(view) = self.0.shown::<CartEntity>(request.id).and_then(|cart| self.view(&cart)) {
+                        return Ok(view);
+                    }
+                    request.question = Question::Read;
+                }
+                kinds::answer_at_once(&self.0, Box::new(request))
+            }
             Err(error) => {
                 tracing::error!(%error, "another node's request cannot be read by this release");
                 Ok(unreadable())
             }
         }
+    }
+
+    /// A cart from here as clients read it; `None` = it cannot be told like this: it is too large or too old, or what its
+    /// codes take off depends on the catalogue.
+    fn view(&self, cart: &Cart) -> Option<Vec<u8>> {
+        if !cart.codes.is_empty() {
+            return None;
+        }
+        let body = (self.1)(cart);
+        let (_, freshness) = journey::passed_on(None, self.0.freshness(), Nature::READ)?;
+        let stale_ms = if let Freshness::Stale(ms) = freshness { Some(ms) } else { None };
+        view::encode_view(cart.owner, cart.revision, stale_ms, &body).ok()
     }
 
     /// The answer, in time.
@@ -166,7 +212,7 @@ pub(super) async fn answer<E: Hosted>(handle: &Handle, request: Request, timeout
     let Request { hops, map_version, kind: _, id, question } = request;
     let wanted = match question {
         Question::Watch { seen } => return encode(handle.watched::<E>(id, seen, timeout).await),
-        Question::Read => Wanted::Read,
+        Question::Read | Question::Show => Wanted::Read,
         Question::Ask { command, by, if_revision, key, is_deed } => {
             let Ok(command) = E::decode_command(&command) else { return unreadable() };
             let key = key.map(|(key, request)| Key { key, request });

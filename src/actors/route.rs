@@ -177,13 +177,18 @@ impl Handle {
     }
 }
 
+/// Counts an answer of another node.
+pub(super) fn count_answered() {
+    metrics().cluster_forwards_total.with_label_values(&["answered"]).inc();
+}
+
 /// Counts what came of asking another node.
-fn count<S, R>(reached: &Reached<S, R>, nature: Nature) {
+pub(super) fn count<S, R>(reached: &Reached<S, R>, nature: Nature) {
     let forwards = &metrics().cluster_forwards_total;
     let again = |why| metrics().cluster_retries_total.with_label_values(&[why]).inc();
     match reached {
         Reached::Moved(_) | Reached::Failed(Failure::Draining) => again("moved"),
-        Reached::Answer(..) | Reached::Failed(_) => forwards.with_label_values(&["answered"]).inc(),
+        Reached::Answer(..) | Reached::Failed(_) => count_answered(),
         Reached::Not(AskError::NotSent(NotSent::NoCredit | NotSent::TooLarge)) => {
             forwards.with_label_values(&["unsent"]).inc()
         }

@@ -20,6 +20,7 @@ use crate::{
         transport::{Cookie, Granted, Loss, Options, Peers, Reply, Serve, Tls},
     },
     codec::ClusterKeys,
+    http,
     store::Store,
     telemetry::clock,
 };
@@ -130,7 +131,7 @@ pub(super) struct Way {
 impl Way {
     /// From now on peers are answered, and the cluster hears of them.
     pub(super) fn open(&self, system: &System, keeper: &Keeper) {
-        let _ = self.late.ready.set((Inbound::new(system.handle()), keeper.clone())); // opened once
+        let _ = self.late.ready.set((Inbound::new(system.handle(), http::rendered), keeper.clone())); // opened once
     }
 }
 

@@ -11,7 +11,7 @@
 
 use bincode::{
     config::{Configuration, Limit},
-    de::Decode,
+    de::{BorrowDecode, Decode},
     enc::Encode,
 };
 
@@ -65,6 +65,8 @@ pub enum RecordKind {
     Order = 12,
     /// A payment in the sandbox bank's book.
     Bank = 13,
+    /// A cart as it is shown; never stored.
+    View = 16,
     /// What one actor asks of another; never stored.
     Command = 14,
     /// Why it says no; never stored.
@@ -148,7 +150,17 @@ pub(super) fn seal(
     body: &impl Encode,
     bytes_max: usize,
 ) -> Result<Vec<u8>, EncodeError> {
-    let mut bytes = Vec::with_capacity(512);
+    seal_in(Vec::with_capacity(512), kind, (schema_v, min_reader), body, bytes_max)
+}
+
+/// The same in an empty buffer, whose room the caller knows better.
+pub(super) fn seal_in(
+    mut bytes: Vec<u8>,
+    kind: RecordKind,
+    (schema_v, min_reader): (u16, u16),
+    body: &impl Encode,
+    bytes_max: usize,
+) -> Result<Vec<u8>, EncodeError> {
     bytes.extend_from_slice(&MAGIC.to_be_bytes());
     bytes.extend_from_slice(&[kind as u8, CODEC_BINCODE]);
     bytes.extend_from_slice(&schema_v.to_be_bytes());
@@ -185,6 +197,22 @@ impl bincode::enc::write::Writer for Appender<'_> {
 /// Opens a record of `kind` whose schema version is at most `reads`: checks all that surrounds the body, then decodes the
 /// whole body into the frozen struct of its version.
 pub(super) fn open<T: Decode<()>>(bytes: &[u8], kind: RecordKind, reads: u16) -> Result<T, DecodeError> {
+    let body = body(bytes, kind, reads)?;
+    whole(bincode::decode_from_slice(body, CONFIG), body)
+}
+
+/// The same for a struct that points into the bytes.
+pub(super) fn open_borrowed<'a, T: BorrowDecode<'a, ()>>(
+    bytes: &'a [u8],
+    kind: RecordKind,
+    reads: u16,
+) -> Result<T, DecodeError> {
+    let body = body(bytes, kind, reads)?;
+    whole(bincode::borrow_decode_from_slice(body, CONFIG), body)
+}
+
+/// Checks all that surrounds the body.
+fn body(bytes: &[u8], kind: RecordKind, reads: u16) -> Result<&[u8], DecodeError> {
     if bytes.len() > RECORD_BYTES_MAX {
         return Err(DecodeError::TooLarge { max: RECORD_BYTES_MAX });
     }
@@ -215,7 +243,12 @@ pub(super) fn open<T: Decode<()>>(bytes: &[u8], kind: RecordKind, reads: u16) ->
     if codec != CODEC_BINCODE {
         return Err(DecodeError::Codec(codec));
     }
-    let (value, read) = bincode::decode_from_slice(body, CONFIG).map_err(|error| match error {
+    Ok(body)
+}
+
+/// What was decoded, if that was the whole body.
+fn whole<T>(decoded: Result<(T, usize), bincode::error::DecodeError>, body: &[u8]) -> Result<T, DecodeError> {
+    let (value, read) = decoded.map_err(|error| match error {
         bincode::error::DecodeError::LimitExceeded => DecodeError::TooLarge { max: RECORD_BYTES_MAX },
         error => DecodeError::Malformed(error.to_string()),
     })?;

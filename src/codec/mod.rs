@@ -19,6 +19,7 @@ pub mod record;
 mod record_v1;
 mod rule_v1;
 mod stock;
+pub mod view;
 pub mod wire;
 #[cfg(test)]
 pub(crate) mod tests;

@@ -48,6 +48,8 @@ pub enum Question {
         /// Whether another actor asks, which asks again until it is told.
         is_deed: bool,
     },
+    /// Its committed state, as clients read it: a [`View`](super::view::View) where it is in memory, a reply otherwise.
+    Show,
 }
 
 /// What the owner says.
@@ -115,6 +117,7 @@ enum QuestionV1 {
     Read,
     Watch(u64),
     Ask { command: Vec<u8>, by: Option<u128>, if_revision: Option<u64>, key: Option<(u128, u128)>, is_deed: bool },
+    Show,
 }
 
 #[derive(Debug, PartialEq, Encode, Decode)]
@@ -207,6 +210,7 @@ impl From<Question> for QuestionV1 {
             Question::Ask { command, by, if_revision, key, is_deed } => {
                 Self::Ask { command, by: by.map(guest), if_revision, key, is_deed }
             }
+            Question::Show => Self::Show,
         }
     }
 }
@@ -220,6 +224,7 @@ impl From<QuestionV1> for Question {
                 let by = by.map(|id| Owner::Guest(GuestId(Id(id))));
                 Self::Ask { command, by, if_revision, key, is_deed }
             }
+            QuestionV1::Show => Self::Show,
         }
     }
 }

@@ -7,6 +7,7 @@ use axum::{
     http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
+use bytes::Bytes;
 
 use super::{
     App, Owner as AnsweredBy, cart_json,
@@ -16,7 +17,7 @@ use super::{
     problem::{Code, Problem},
 };
 use crate::{
-    actors::{Answer, Ask, Told},
+    actors::{Answer, Ask, Told, View},
     cluster::Freshness,
     domain::{
         CartId, Currency, GuestId, Id, Slot,
@@ -74,15 +75,25 @@ pub(super) async fn create(State(app): State<App>, request: Request) -> Result<R
     params(("id" = String, Path), ("If-None-Match" = Option<String>, Header, description = "an ETag: 304 when it is still the present")),
     responses((status = 200, body = CartView, description = "the cart; with `Trolley-Stale: <ms>` it was the newest so long ago"), (status = 304, description = "unchanged"), ReadProblems))]
 pub(super) async fn get(State(app): State<App>, to: Addressed, has: Has) -> Result<Response, Problem> {
-    let cart = owned(&app, &to).await?;
-    if has.revision(cart.revision) {
-        let mut response = StatusCode::NOT_MODIFIED.into_response();
-        tag(response.headers_mut(), cart.revision);
-        told_by(&mut response, &cart);
-        return Ok(response);
+    let view = app.handle.view(to.cart, app.options.request_timeout).await?;
+    if view.owner() != to.caller.owner() {
+        return Err(cart::Refusal::NotFound.into());
     }
-    let mut response = represent(&app, StatusCode::OK, &cart, None);
-    told_by(&mut response, &cart);
+    let revision = view.revision();
+    let by = view.by().cloned();
+    let mut response = if has.revision(revision) {
+        let mut response = StatusCode::NOT_MODIFIED.into_response();
+        tag(response.headers_mut(), revision);
+        response
+    } else {
+        match view {
+            View::Cart(cart) => represent(&app, StatusCode::OK, &cart, None),
+            View::Rendered(Told { what, .. }) => present(StatusCode::OK, what.body, revision),
+        }
+    };
+    if let Some((node, freshness)) = by {
+        response.extensions_mut().insert(AnsweredBy { node, freshness });
+    }
     Ok(response)
 }
 
@@ -242,11 +253,15 @@ pub(super) fn replayed(headers: &mut HeaderMap, is_it: bool) {
 
 fn represent(app: &App, status: StatusCode, cart: &Cart, guest_token: Option<&str>) -> Response {
     let body = cart_json::write(cart, &|sku| app.catalog.categories(sku), guest_token);
+    present(status, body.into(), cart.revision)
+}
+
+fn present(status: StatusCode, body: Bytes, revision: u64) -> Response {
     let mut response = Response::new(body.into());
     *response.status_mut() = status;
     response.headers_mut().reserve(HEADERS_USUAL);
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    tag(response.headers_mut(), cart.revision);
+    tag(response.headers_mut(), revision);
     response
 }
 

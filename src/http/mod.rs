@@ -26,9 +26,15 @@ use crate::{
     actors::Handle,
     catalog::Catalog,
     cluster::{Freshness, Lease},
-    domain::pricing::Tables,
+    domain::{cart::Cart, pricing::Tables},
     payments::{Gateways, Sandbox},
 };
+
+/// A cart without codes as clients read it, for nodes that are asked for a cart of this one's.
+#[must_use]
+pub fn rendered(cart: &Cart) -> Vec<u8> {
+    cart_json::write(cart, &|_| Vec::new(), None)
+}
 
 /// Largest request body: a cart's largest command is far smaller.
 pub const BODY_BYTES_MAX: usize = 64 * 1024;

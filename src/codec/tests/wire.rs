@@ -1,5 +1,6 @@
 //! What nodes ask each other comes out as it went in, and nothing else does.
 
+use bytes::Bytes;
 use proptest::prelude::*;
 
 use super::samples::rule;
@@ -7,6 +8,7 @@ use super::samples::rule;
 use crate::{
     codec::{
         DecodeError, decode_cart_command, decode_cart_refusal, encode_cart_command, encode_cart_refusal,
+        view::{View, decode_view, encode_view},
         wire::{Failed, Question, Reply, Request, decode_reply, decode_request, encode_reply, encode_request},
     },
     domain::{
@@ -59,7 +61,7 @@ fn requests() -> Vec<Request> {
         key: Some((1, u128::MAX)),
         is_deed: false,
     });
-    let others = [Question::Read, Question::Watch { seen: 5 }];
+    let others = [Question::Read, Question::Watch { seen: 5 }, Question::Show];
     let of = |question| Request { hops: 1, map_version: 12, kind: 1, id: Id(u128::MAX), question };
     others.into_iter().chain(asks).map(of).collect()
 }
@@ -135,7 +137,35 @@ fn a_command_about_more_lines_than_a_cart_has_is_malformed() {
     assert!(matches!(read, Err(DecodeError::Malformed(_))), "{read:?}");
 }
 
+fn view() -> (View, Bytes) {
+    let view =
+        View { owner: owner(), revision: 300, stale_ms: Some(9), body: Bytes::from_static(br#"{"id":"cart_9"}"#) };
+    let bytes = encode_view(view.owner, view.revision, view.stale_ms, &view.body).unwrap();
+    (view, bytes.into())
+}
+
+#[test]
+fn a_view_comes_out_as_it_went_in_and_is_told_from_a_reply() {
+    let (view, bytes) = view();
+    assert_eq!(decode_view(&bytes), Ok(view));
+    assert!(decode_reply(&bytes).is_err());
+    let reply = Bytes::from(encode_reply(Reply::Unchanged).unwrap());
+    assert!(matches!(decode_view(&reply), Err(DecodeError::Kind { .. })));
+    let fits = |bytes: usize| encode_view(owner(), 1, None, &vec![b' '; bytes]).is_ok();
+    assert!(fits(255 * 1024) && !fits(256 * 1024), "it travels in one envelope");
+}
+
 proptest! {
+    #[test]
+    fn a_damaged_view_is_refused(at in 0..80_usize, bit in 0..8_u32, cut in 0..80_usize) {
+        let (_, bytes) = view();
+        prop_assert!(decode_view(&bytes.slice(..cut.min(bytes.len() - 1))).is_err());
+        let mut damaged = bytes.to_vec();
+        let at = at % damaged.len();
+        damaged[at] ^= 1 << bit;
+        prop_assert!(decode_view(&damaged.into()).is_err());
+    }
+
     #[test]
     fn what_no_node_sent_is_refused(at in 0..400_usize, bit in 0..8_u32, cut in 0..400_usize) {
         for request in requests() {

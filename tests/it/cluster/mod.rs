@@ -1,6 +1,7 @@
 //! Nodes and what goes between them.
 
 mod faults;
+mod forward;
 mod hostile;
 mod node;
 mod partition;
