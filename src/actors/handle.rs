@@ -298,6 +298,13 @@ impl Handle {
         }
     }
 
+    /// The newest record format that may be written: every member of the cluster reads it. 0 before this node knows the
+    /// map; never falls.
+    #[must_use]
+    pub fn format(&self) -> u16 {
+        self.0.ground.routes.load().format
+    }
+
     /// Whether newcomers are taken: the node knows the map, and does not give up what it has.
     #[must_use]
     pub fn is_ready(&self) -> bool {

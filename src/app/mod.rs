@@ -257,24 +257,24 @@ pub async fn serve(config: Config) -> Result<(), Error> {
         ready_ms = began.elapsed().as_millis() as u64,
         "ready"
     );
-    let is_replaced = loop {
+    let ended = loop {
         tokio::select! {
-            _ = terminate.recv() => { tracing::info!("SIGTERM: finishing what was begun"); break false }
-            _ = interrupt.recv() => { tracing::info!("SIGINT: finishing what was begun"); break false }
+            _ = terminate.recv() => { tracing::info!("SIGTERM: finishing what was begun"); break None }
+            _ = interrupt.recv() => { tracing::info!("SIGINT: finishing what was begun"); break None }
             _ = draining.wait_for(|draining| *draining) => {
                 tracing::info!("an operator drains this node: finishing what was begun");
-                break false
+                break None
             }
-            () = part.replaced() => break true,
+            why = part.ended() => break Some(why),
             (shard, epoch) = system.fenced() => {
                 // Alone, nobody could have taken it but another process under this one's name.
-                if store.is_exclusive() { break true }
+                if store.is_exclusive() { break Some(Error::Replaced) }
                 part.keeper.tell(Input::Fenced(shard, epoch));
             }
         }
     };
     drain.send_replace(true);
-    if !is_replaced {
+    if ended.is_none() {
         wait_for_endpoints(&config, &mut terminate, &mut interrupt).await;
         // Whoever is told to stop twice is in a hurry, and a store that is away takes no handover.
         tokio::select! {
@@ -297,7 +297,7 @@ pub async fn serve(config: Config) -> Result<(), Error> {
     let _ = end.send(true);
     let _ = operators.await;
     tracing::info!("stopped");
-    if is_replaced { Err(Error::Replaced) } else { Ok(()) }
+    ended.map_or(Ok(()), Err)
 }
 
 /// Serves on, unready, until nobody sends requests any more.

@@ -98,10 +98,14 @@ pub(super) struct Part {
 }
 
 impl Part {
-    /// Waits until the seat is taken away.
-    pub(super) async fn replaced(&mut self) {
-        if self.stage.wait_for(|stage| *stage == Stage::Replaced).await.is_err() {
-            std::future::pending::<()>().await;
+    /// Waits until this node has no seat any more though nobody told it to leave; why.
+    pub(super) async fn ended(&mut self) -> Error {
+        match self.stage.wait_for(|stage| stage.is_last()).await.as_deref() {
+            Ok(Stage::Outdated(written)) => {
+                Error::Cluster(cluster::Error::Format { written: *written, reads: crate::codec::FORMATS })
+            }
+            Ok(_) => Error::Replaced,
+            Err(_) => std::future::pending().await,
         }
     }
 
@@ -114,7 +118,7 @@ impl Part {
     /// Gives the seat back: whoever comes next need not wait.
     pub(super) async fn leave(mut self) {
         self.keeper.tell(Input::Leave);
-        let left = self.stage.wait_for(|stage| matches!(stage, Stage::Left | Stage::Replaced));
+        let left = self.stage.wait_for(|stage| stage.is_last());
         if tokio::time::timeout(LEAVE_TIMEOUT, left).await.is_err() {
             tracing::warn!("the store does not take this node's farewell: its successor waits for its lease to end");
         }

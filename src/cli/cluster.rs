@@ -80,7 +80,7 @@ pub(super) async fn drain(config: &Config) -> Result<ExitCode, Failure> {
 }
 
 fn table(members: &[MemberStatus]) -> String {
-    let header = ["MEMBER", "STATE", "STARTS", "SHARDS", "EPOCHS", "RENEWED", "SCHEMA", "RELEASE", "HTTP"];
+    let header = ["MEMBER", "STATE", "STARTS", "SHARDS", "EPOCHS", "RENEWED", "FORMATS", "RELEASE", "HTTP"];
     let mut rows = vec![header.map(str::to_owned)];
     rows.extend(members.iter().map(|member| {
         [
@@ -91,7 +91,7 @@ fn table(members: &[MemberStatus]) -> String {
             member.epochs.map_or_else(|| "-".to_owned(), |(low, high)| range(low, high)),
             // Without a lease the row is as old as the node's start.
             if member.lease == 0 { "-".to_owned() } else { format!("{} ms ago", member.age_ms) },
-            range(member.schema.0, member.schema.1),
+            range(member.formats.0, member.formats.1),
             member.release.clone(),
             member.http.clone(),
         ]

@@ -55,6 +55,16 @@ pub enum Stage {
     Left,
     /// Its seat was taken away.
     Replaced,
+    /// It gave its seat back, because the cluster has written this record format, which this release does not read.
+    Outdated(u16),
+}
+
+impl Stage {
+    /// Whether nothing follows it.
+    #[must_use]
+    pub const fn is_last(self) -> bool {
+        matches!(self, Self::Left | Self::Replaced | Self::Outdated(_))
+    }
 }
 
 /// Something that happened, and what to do once the machine knows it.
@@ -135,7 +145,7 @@ impl Run {
             for output in outputs.drain(..) {
                 self.perform(output, now_ms);
             }
-            if matches!(*self.staged.borrow(), Stage::Left | Stage::Replaced) {
+            if self.staged.borrow().is_last() {
                 return;
             }
         }
@@ -213,6 +223,7 @@ impl Run {
             Output::Depose(shard) => self.host.depose(shard),
             Output::Drained => drop(self.staged.send_replace(Stage::Drained)),
             Output::Left => drop(self.staged.send_replace(Stage::Left)),
+            Output::Outdated(written) => drop(self.staged.send_replace(Stage::Outdated(written))),
             Output::Replaced => {
                 metrics().cluster_lease_renewals_total.with_label_values(&["lost"]).inc();
                 self.lease.ground(super::lease::Grounds::lapse);
@@ -236,6 +247,14 @@ fn tell(note: &Note) {
         }
         Note::TookOver(shards) => tracing::info!(shards, "shards of those that are no more have new owners"),
         Note::HandedOver(shards) => tracing::info!(shards, "shards were handed over"),
+        Note::FormatRaised(format) => {
+            tracing::info!(format, "every member reads this record format: it is written now")
+        }
+        Note::Unreadable(written) => tracing::error!(
+            written,
+            reads = ?codec::FORMATS,
+            "the cluster has written a record format that this release does not read: this node leaves"
+        ),
         Note::CutOff => tracing::error!("too few other nodes can be reached: this node gives up its shards"),
         Note::BackInReach => tracing::info!("enough other nodes can be reached again"),
     }

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use super::{Error, Identity};
+use super::{Error, Identity, ownership::MAP_ROW};
 use crate::{
-    codec::{self, Member, MemberState},
+    codec::{self, FORMATS, Member, MemberState},
     domain::UnixMillis,
     store::{Expect, Kind, Row, Settled, Store, read, settle},
 };
@@ -57,13 +57,20 @@ pub(crate) fn row(member: &Member, version: u64, op_id: u128, now: UnixMillis) -
 /// Writes this node's row with the next incarnation: whoever had it before can renew its lease no more.
 ///
 /// # Errors
-/// [`Error`] when the store does not answer, or others keep changing the row.
+/// [`Error`] when the store does not answer, others keep changing the row, or the cluster has written a record format
+/// that this release does not read: then the row stays as it is.
 pub async fn join(
     store: &Arc<dyn Store>,
     identity: &Identity,
     now: UnixMillis,
     random: &impl Fn() -> u128,
 ) -> Result<Seat, Error> {
+    if let Some(row) = read(store, Kind::Map, MAP_ROW).await? {
+        let written = codec::decode_map(&row.body)?.format;
+        if !FORMATS.contains(&written) {
+            return Err(Error::Format { written, reads: FORMATS });
+        }
+    }
     let id = id(&identity.name);
     for _ in 0..ATTEMPTS_MAX {
         let stored = read(store, Kind::Member, id).await?;
@@ -88,8 +95,8 @@ pub(crate) fn joining(identity: &Identity, old: Option<&Member>) -> Member {
         admin: identity.admin.clone(),
         cluster: identity.cluster.clone(),
         release: identity.release.clone(),
-        schema_min: codec::CART_SCHEMA_V,
-        schema_max: codec::CART_SCHEMA_V,
+        format_min: *FORMATS.start(),
+        format_max: *FORMATS.end(),
         lease: 0,
         state: MemberState::Up,
     }

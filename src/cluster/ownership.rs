@@ -41,6 +41,17 @@ pub enum Error {
     /// Another process took this node's place while it started.
     #[error("another process with this cluster.node_name started at the same time: give each a name of its own")]
     Replaced,
+    /// The cluster has written what this release does not read.
+    #[error(
+        "the cluster has written record format {written}, and this release reads {} to {}: start a release that reads it",
+        reads.start(), reads.end()
+    )]
+    Format {
+        /// The newest that may have been written.
+        written: u16,
+        /// What this release reads.
+        reads: std::ops::RangeInclusive<u16>,
+    },
     /// Others kept changing the rows.
     #[error("other nodes kept changing the cluster's rows; start again")]
     Contended,
@@ -82,8 +93,9 @@ pub async fn is_made(store: &Arc<dyn Store>, shards: u16) -> Result<bool, Error>
     }
     let Some(row) = read(store, Kind::Map, MAP_ROW).await? else {
         // A map of so many shards must fit its row, before anything rests on it.
-        let entry = || codec::ShardEntry { node: "x".repeat(64), incarnation: 1, epoch: 1, fence: 1 };
-        codec::encode_map(&ShardMap { version: 1, shards: (0..shards).map(|_| entry()).collect() })?;
+        let entry =
+            || codec::ShardEntry { node: "x".repeat(64), incarnation: 1, epoch: 1, fence: 1, closed_at_ms: u64::MAX };
+        codec::encode_map(&ShardMap { version: 1, format: 1, shards: (0..shards).map(|_| entry()).collect() })?;
         return Ok(false);
     };
     let stored = codec::decode_map(&row.body)?.shards.len();

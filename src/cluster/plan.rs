@@ -9,6 +9,8 @@ use std::{cmp::Ordering, sync::Arc};
 
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
+use super::machine::planted;
+
 /// A node that may own shards.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Candidate {
@@ -16,7 +18,7 @@ pub struct Candidate {
     pub name: Arc<str>,
     /// Release of its binary.
     pub release: Arc<str>,
-    /// Whether it may be given shards: it stays, and shows signs of life.
+    /// Whether it may be given shards: it stays, shows signs of life, and reads what the cluster has written.
     pub takes: bool,
     /// Whether it may keep what it has.
     pub keeps: bool,
@@ -54,7 +56,7 @@ pub fn plan(nodes: &[Candidate], owners: &[Option<usize>]) -> Vec<Move> {
         }
     }
     // Who has too much gives, unless two releases run: then every move would be made twice.
-    if is_one_release(nodes) {
+    if is_one_release(nodes) || planted!(LevelsAmidRollout) {
         moves.extend(levelled(nodes, owners, &takers, &mut load));
     }
     moves.sort_by_key(|a| a.shard);

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use crate::{
-    codec::ShardMap,
-    domain::{ShardId, Slot},
+    codec::{ShardEntry, ShardMap},
+    domain::{ShardId, Slot, UnixMillis},
 };
 
 /// One shard, and under which numbers it is owned.
@@ -16,6 +16,16 @@ pub struct OwnedShard {
     pub epoch: u64,
     /// The epoch of its last takeover that was no clean handoff: rows below it must be claimed.
     pub fence: u64,
+    /// When the owner before took no more requests, by its wall clock; `None` = it did not hand the shard over.
+    pub closed_at: Option<UnixMillis>,
+}
+
+impl OwnedShard {
+    /// A shard as the map's entry gives it.
+    pub(super) fn new(shard: u16, entry: &ShardEntry) -> Self {
+        let closed_at = (entry.closed_at_ms > 0).then_some(UnixMillis(entry.closed_at_ms));
+        Self { shard: ShardId(shard), epoch: entry.epoch, fence: entry.fence, closed_at }
+    }
 }
 
 /// Whose a shard is.
@@ -38,6 +48,8 @@ pub struct Owner {
 pub struct Routes {
     /// Version of the map.
     pub map_version: u64,
+    /// The newest record format that may be written: every member reads it. 0 before the first look; never falls.
+    pub format: u16,
     /// One owner per shard; none before the first look.
     pub owners: Vec<Owner>,
     /// This node gives up what it has.
@@ -63,7 +75,7 @@ impl Routes {
             fence: entry.fence,
             is_here: entry.node == me && entry.incarnation == incarnation,
         });
-        Self { map_version: map.version, owners: owners.collect(), steps_back }
+        Self { map_version: map.version, format: map.format, owners: owners.collect(), steps_back }
     }
 
     /// The shard of a slot, and its owner; `None` before the first look.

@@ -28,8 +28,8 @@ pub struct MemberStatus {
     pub lease: u64,
     /// Milliseconds since its row was saved last, by the clocks of that machine and of this one.
     pub age_ms: u64,
-    /// Oldest and newest record version that it reads.
-    pub schema: (u16, u16),
+    /// Oldest and newest record format that it reads.
+    pub formats: (u16, u16),
     /// Release of its binary.
     pub release: String,
     /// Where its public listener is.
@@ -72,7 +72,7 @@ fn status(member: Member, map: Option<&ShardMap>, age_ms: u64) -> MemberStatus {
         epochs: epochs.iter().min().copied().zip(epochs.iter().max().copied()),
         lease: member.lease,
         age_ms,
-        schema: (member.schema_min, member.schema_max),
+        formats: (member.format_min, member.format_max),
         release: member.release,
         http: member.http,
         admin: member.admin,
@@ -103,8 +103,8 @@ mod tests {
             };
             join(&store, &identity, UnixMillis(2), &rand::random).await.unwrap();
         }
-        let entry = |node: &str, epoch| ShardEntry { node: node.to_owned(), incarnation: 1, epoch, fence: 1 };
-        let map = ShardMap { version: 1, shards: vec![entry("a", 1), entry("a", 2)] };
+        let entry = |node: &str, epoch| ShardEntry { node: node.to_owned(), incarnation: 1, epoch, fence: 1, closed_at_ms: 0 };
+        let map = ShardMap { version: 1, format: 1, shards: vec![entry("a", 1), entry("a", 2)] };
         let row = crate::cluster::ownership::map_row(&map, Expect::Absent, 1, UnixMillis(2)).unwrap();
         assert_eq!(store.save(Kind::Map, MAP_ROW, Expect::Absent, row, Vec::new()).await, Saved::Applied);
         let told = members(&store, UnixMillis(5)).await.unwrap();

@@ -7,6 +7,12 @@ use bincode::{Decode, Encode};
 
 use super::envelope::{self, DecodeError, EncodeError, ROW_BYTES_MAX, RecordKind};
 
+/// Record formats that this release reads, and writes where every member of the cluster reads them. A format is what a
+/// release may find in all rows of a cluster: one number for all kinds of records, so that one comparison says whether a
+/// node can work on what is there.
+///
+/// 1: carts as they are filled. 2: also carts in checkout, stock, checkouts, orders, discount codes, events.
+pub const FORMATS: std::ops::RangeInclusive<u16> = 1..=2;
 /// Version of a member's bytes.
 pub const MEMBER_SCHEMA_V: u16 = 1;
 /// Version of the map's bytes.
@@ -30,14 +36,22 @@ pub struct Member {
     pub cluster: String,
     /// Release of its binary.
     pub release: String,
-    /// Oldest record version that it reads.
-    pub schema_min: u16,
-    /// Newest record version that it reads.
-    pub schema_max: u16,
+    /// Oldest record format that it reads.
+    pub format_min: u16,
+    /// Newest record format that it reads.
+    pub format_max: u16,
     /// Counts its lease renewals.
     pub lease: u64,
     /// Where it is in its life.
     pub state: MemberState,
+}
+
+impl Member {
+    /// Whether it can work on what a cluster holds that has written this format.
+    #[must_use]
+    pub const fn reads(&self, format: u16) -> bool {
+        self.format_min <= format && format <= self.format_max
+    }
 }
 
 /// Where a member is in its life.
@@ -60,6 +74,8 @@ pub enum MemberState {
 pub struct ShardMap {
     /// Rises with every change.
     pub version: u64,
+    /// The newest record format that may have been written: whoever does not read it owns nothing. Never falls.
+    pub format: u16,
     /// One entry per shard, in order.
     pub shards: Vec<ShardEntry>,
 }
@@ -76,6 +92,8 @@ pub struct ShardEntry {
     pub epoch: u64,
     /// The epoch of the last takeover that was no clean handoff.
     pub fence: u64,
+    /// When the owner before took no more requests, by its wall clock, in Unix milliseconds; 0 = it did not hand over.
+    pub closed_at_ms: u64,
 }
 
 /// Keys that every node shares.

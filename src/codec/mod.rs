@@ -2,7 +2,7 @@
 //!
 //! Every record is sealed in an [`envelope`]; its body is a frozen struct per version (`CartV1` …), with golden bytes in
 //! `golden/`. A frozen struct never changes: a new need is a new version with `From` of the one before. A release reads
-//! version n+1 before any release writes it, so every release can be rolled back by one.
+//! version n+1 before any release writes it: [`FORMATS`] counts what may be in a cluster, and the cluster raises it.
 
 mod bank;
 mod cart;
@@ -35,8 +35,8 @@ pub use checkout::{
     encode_checkout_command, encode_checkout_refusal,
 };
 pub use cluster::{
-    ClusterKeys, KEYS_SCHEMA_V, MAP_SCHEMA_V, MEMBER_SCHEMA_V, Member, MemberState, ShardEntry, ShardMap, decode_keys,
-    decode_map, decode_member, encode_keys, encode_map, encode_member,
+    ClusterKeys, FORMATS, KEYS_SCHEMA_V, MAP_SCHEMA_V, MEMBER_SCHEMA_V, Member, MemberState, ShardEntry, ShardMap,
+    decode_keys, decode_map, decode_member, encode_keys, encode_map, encode_member,
 };
 pub use discount::{
     DISCOUNT_SCHEMA_V, decode_discount, decode_discount_command, decode_discount_refusal, encode_discount,

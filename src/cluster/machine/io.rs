@@ -115,6 +115,8 @@ pub enum Output {
     Drained,
     /// The seat is given back.
     Left,
+    /// The seat is given back, because the cluster has written this record format, which this release does not read.
+    Outdated(u16),
     /// The seat was taken away.
     Replaced,
     /// For logs and metrics.
@@ -136,6 +138,10 @@ pub enum Note {
     TookOver(usize),
     /// Shards were handed over.
     HandedOver(usize),
+    /// Every member reads this record format: from now on it is written.
+    FormatRaised(u16),
+    /// The cluster has written this record format, which this release does not read.
+    Unreadable(u16),
     /// This node reaches too few others and gives up what it has.
     CutOff,
     /// It reaches enough of them again.

@@ -10,6 +10,7 @@
 //! Every change is one compare-and-set of one row: nobody is asked, nobody votes. Safety of writes rests on the rows'
 //! own versions and epochs; what is decided here on a clock's word decides when, never whether.
 
+mod format;
 mod io;
 mod moves;
 mod others;
@@ -214,7 +215,7 @@ impl Machine {
 
     /// Whether this node gives up what it has, for now or for good.
     fn steps_back(&self) -> bool {
-        self.draining || self.stepped_back
+        self.draining || self.stepped_back || self.unreadable().is_some()
     }
 
     fn me(&self) -> &str {
@@ -319,7 +320,7 @@ impl Machine {
         out.push(Output::Renewed(from_ms));
         if self.seat.member.state == MemberState::Left {
             self.replaced = true;
-            out.push(Output::Left);
+            out.push(self.unreadable().map_or(Output::Left, Output::Outdated));
         }
     }
 
@@ -360,6 +361,7 @@ impl Machine {
             && self.map.as_ref().is_none_or(|known| known.row_version < row_version)
         {
             self.map = Some(Known { row_version, map });
+            self.judge_format(out);
         }
         self.watch(asked_ms, look.members, around, out);
         self.looked_ms = Some(around.now_ms);
@@ -372,7 +374,7 @@ impl Machine {
         for (number, entry) in known.map.shards.iter().enumerate() {
             let shard = u16::try_from(number).unwrap_or(u16::MAX);
             let is_over = self.fenced.get(&shard).is_some_and(|epoch| entry.epoch <= *epoch);
-            let is_mine = self.is_me(&entry.node, entry.incarnation) && !is_over;
+            let is_mine = self.is_me(&entry.node, entry.incarnation) && !is_over && self.unreadable().is_none();
             match self.hosted.get(&shard) {
                 None if is_mine => changes.push((shard, Some(Hosted::open(entry.epoch)), false)),
                 Some(hosted) if is_mine && hosted.epoch == entry.epoch => {}
@@ -392,12 +394,7 @@ impl Machine {
             }
             if let (Some(hosted), Some(known)) = (hosted, &self.map) {
                 let entry = &known.map.shards[usize::from(shard)];
-                let fence = entry.fence;
-                out.push(Output::Adopt(OwnedShard {
-                    shard: crate::domain::ShardId(shard),
-                    epoch: hosted.epoch,
-                    fence,
-                }));
+                out.push(Output::Adopt(OwnedShard::new(shard, entry)));
                 self.hosted.insert(shard, hosted);
             }
         }

@@ -10,6 +10,7 @@ use crate::{
         routes::OwnedShard,
     },
     codec::{ShardEntry, ShardMap},
+    domain::UnixMillis,
     store::{Expect, Kind, Row, Saved},
 };
 
@@ -25,6 +26,8 @@ const SETTLE_MS: u64 = 3_000;
 pub(super) struct Hosted {
     pub(super) epoch: u64,
     state: State,
+    /// When it was last told to stop, by the wall clock: the new owner counts from then how long nobody served it.
+    closed_at: UnixMillis,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,7 +41,7 @@ enum State {
 
 impl Hosted {
     pub(super) const fn open(epoch: u64) -> Self {
-        Self { epoch, state: State::Open }
+        Self { epoch, state: State::Open, closed_at: UnixMillis(0) }
     }
 
     /// Whether nothing is served any more: a new owner in the map is one that this node named.
@@ -122,9 +125,15 @@ impl Machine {
         };
         let taken: BTreeMap<u16, _> = moves.iter().filter(is_due).map(|each| (each.shard, named(each.to))).collect();
         if !taken.is_empty() {
-            let changed = changed(next, &taken, |_| false);
+            let changed = changed(next, &taken, |_| Parting::Dead);
             let note = Note::TookOver(taken.len());
             return self.save_map(Expect::Version(version), changed, note, around, op_id, out);
+        }
+        let is_dark = self.hosted.values().any(|hosted| hosted.state != State::Open);
+        if let Some(format) = self.format_due(next).filter(|_| !is_dark) {
+            let raised = ShardMap { version: next.version + 1, format, ..next.clone() };
+            let note = Note::FormatRaised(format);
+            return self.save_map(Expect::Version(version), raised, note, around, op_id, out);
         }
         let mine: BTreeMap<u16, _> = moves
             .iter()
@@ -154,6 +163,7 @@ impl Machine {
             for shard in mine.into_keys().take(HANDED_OVER_MAX) {
                 if let Some(hosted) = self.hosted.get_mut(&shard) {
                     hosted.state = State::Releasing(now_ms);
+                    hosted.closed_at = around.wall;
                     out.push(Output::Release(shard));
                 }
             }
@@ -186,9 +196,12 @@ impl Machine {
         }
         let Some(known) = &self.map else { return };
         if !going.is_empty() {
-            let is_clean =
-                |shard: u16| self.hosted.get(&shard).is_some_and(|hosted| hosted.state == State::Released(true));
-            let next = changed(&known.map, &going, is_clean);
+            let parting = |shard: u16| match self.hosted.get(&shard) {
+                Some(hosted) if hosted.state == State::Released(true) => Parting::Clean(hosted.closed_at),
+                Some(hosted) => Parting::Unsettled(hosted.closed_at),
+                None => Parting::Dead,
+            };
+            let next = changed(&known.map, &going, parting);
             let note = Note::HandedOver(going.len());
             self.save_map(Expect::Version(version), next, note, around, op_id, out);
         }
@@ -259,8 +272,16 @@ impl Machine {
     /// The first map of all: everything is this node's.
     fn first_map(&self) -> Option<ShardMap> {
         let member = &self.seat.member;
-        let entry = || ShardEntry { node: member.name.clone(), incarnation: member.incarnation, epoch: 1, fence: 1 };
-        (!self.steps_back()).then(|| ShardMap { version: 1, shards: (0..self.rules.shards).map(|_| entry()).collect() })
+        let entry = || ShardEntry {
+            node: member.name.clone(),
+            incarnation: member.incarnation,
+            epoch: 1,
+            fence: 1,
+            closed_at_ms: 0,
+        };
+        let shards = (0..self.rules.shards).map(|_| entry()).collect();
+        let format = self.readable().max(member.format_min);
+        (!self.steps_back()).then_some(ShardMap { version: 1, format, shards })
     }
 
     /// Every shard that this node serves, as the map gives it.
@@ -269,19 +290,24 @@ impl Machine {
         let entries = self.map.iter().flat_map(|known| known.map.shards.iter().enumerate());
         entries
             .filter(|(_, entry)| self.is_me(&entry.node, entry.incarnation))
-            .map(|(shard, entry)| OwnedShard {
-                shard: crate::domain::ShardId(u16::try_from(shard).unwrap_or(u16::MAX)),
-                epoch: entry.epoch,
-                fence: entry.fence,
-            })
+            .map(|(shard, entry)| OwnedShard::new(u16::try_from(shard).unwrap_or(u16::MAX), entry))
             .collect()
     }
 }
 
-/// The map after these shards went to new owners; `is_clean` = the old one has settled everything, so that its rows need
-/// no claim.
-fn changed(map: &ShardMap, to: &BTreeMap<u16, (String, u64)>, is_clean: impl Fn(u16) -> bool) -> ShardMap {
-    let mut next = ShardMap { version: map.version + 1, shards: map.shards.clone() };
+/// How an owner let go of a shard.
+enum Parting {
+    /// It handed over and has settled everything, so that its rows need no claim; closed at this moment.
+    Clean(UnixMillis),
+    /// It handed over with saves still open; closed at this moment.
+    Unsettled(UnixMillis),
+    /// It is no more.
+    Dead,
+}
+
+/// The map after these shards went to new owners.
+fn changed(map: &ShardMap, to: &BTreeMap<u16, (String, u64)>, parting: impl Fn(u16) -> Parting) -> ShardMap {
+    let mut next = ShardMap { version: map.version + 1, ..map.clone() };
     for (shard, (node, incarnation)) in to {
         let entry = &mut next.shards[usize::from(*shard)];
         entry.node.clone_from(node);
@@ -289,7 +315,13 @@ fn changed(map: &ShardMap, to: &BTreeMap<u16, (String, u64)>, is_clean: impl Fn(
         if !planted!(EpochKept) {
             entry.epoch += 1;
         }
-        if !is_clean(*shard) {
+        let (closed_at, is_clean) = match parting(*shard) {
+            Parting::Clean(at) => (at, true),
+            Parting::Unsettled(at) => (at, false),
+            Parting::Dead => (UnixMillis(0), false),
+        };
+        entry.closed_at_ms = closed_at.0;
+        if !is_clean {
             entry.fence = entry.epoch;
         }
     }

@@ -349,7 +349,7 @@ impl Machine {
             around.now_ms <= watched.still_since_ms + LIVELY_MS && !self.suspects.contains_key(&key)
         };
         let others = self.members.values().filter(|watched| watched.is_member()).map(|watched| {
-            let keeps = watched.member.state == MemberState::Up;
+            let keeps = watched.member.state == MemberState::Up && self.reads_all(&watched.member);
             Candidate {
                 name: watched.member.name.as_str().into(),
                 release: watched.member.release.as_str().into(),

@@ -18,6 +18,12 @@ pub(crate) enum Bug {
     TakesOverAtOnce,
     /// A handover whose outcome is not known counts as one that failed.
     UnknownHandoverReopened,
+    /// The record format is raised before every member reads it.
+    FormatRaisedEarly,
+    /// A node is given shards though it does not read the format that is written.
+    FormatForgotten,
+    /// Moves are made also while releases differ.
+    LevelsAmidRollout,
     /// A handover keeps the epoch.
     EpochKept,
     /// A peer that was silent affirms a lease as if it had not been.

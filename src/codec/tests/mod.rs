@@ -200,7 +200,7 @@ fn hostile_lengths_claim_no_memory() {
     let lengths = [
         behind_currency,
         HEADER_BYTES,
-        HEADER_BYTES + 1,
+        HEADER_BYTES + 2,
         HEADER_BYTES,
         HEADER_BYTES + 18,
         chunk,
@@ -307,7 +307,7 @@ fn what_no_row_holds_is_not_written() {
     record.state.note = Some("x".repeat(ROW_BYTES_MAX).into());
     assert!(matches!(encode_cart(&record), Err(EncodeError::TooLarge { max: ROW_BYTES_MAX, .. })));
     let shards = vec![map().shards.remove(0); ROW_BYTES_MAX / 8];
-    assert!(matches!(encode_map(&ShardMap { version: 1, shards }), Err(EncodeError::TooLarge { .. })));
+    assert!(matches!(encode_map(&ShardMap { version: 1, format: 1, shards }), Err(EncodeError::TooLarge { .. })));
     let long = Product { description: "x".repeat(RECORD_BYTES_MAX).into(), ..product() };
     assert!(matches!(encode_chunk([&long]), Err(EncodeError::TooLarge { max: RECORD_BYTES_MAX, .. })));
 }
@@ -331,8 +331,8 @@ fn the_largest_records_read_back() {
     let bytes = encode_cart(&largest).unwrap();
     reads_back(&bytes, 200_000, decode_cart(&bytes), &largest);
 
-    let entry = ShardEntry { node: "n".into(), incarnation: 1, epoch: 1, fence: 1 };
-    let many = ShardMap { version: 1, shards: vec![entry; ROW_BYTES_MAX / 5 - 8] };
+    let entry = ShardEntry { node: "n".into(), incarnation: 1, epoch: 1, fence: 1, closed_at_ms: 1 };
+    let many = ShardMap { version: 1, format: 1, shards: vec![entry; ROW_BYTES_MAX / 6 - 8] };
     let bytes = encode_map(&many).unwrap();
     reads_back(&bytes, ROW_BYTES_MAX - 64, decode_map(&bytes), &many);
 

@@ -113,15 +113,17 @@ pub(super) fn member() -> Member {
         admin: "127.0.0.1:9090".into(),
         cluster: String::new(),
         release: "0.1.0".into(),
-        schema_min: 1,
-        schema_max: 1,
+        format_min: 1,
+        format_max: 2,
         lease: 300,
         state: MemberState::Leaving,
     }
 }
 
 pub(super) fn map() -> ShardMap {
-    ShardMap { version: 9, shards: vec![ShardEntry { node: "n1".into(), incarnation: 2, epoch: 300, fence: 299 }] }
+    let entry =
+        ShardEntry { node: "n1".into(), incarnation: 2, epoch: 300, fence: 299, closed_at_ms: 1_700_000_000_000 };
+    ShardMap { version: 9, format: 2, shards: vec![entry] }
 }
 
 pub(super) fn keys() -> ClusterKeys {

@@ -63,6 +63,10 @@ impl Disk {
         self.rows.get(&(kind == Kind::Map, id))
     }
 
+    pub(super) fn rows(&self, kind: Kind) -> impl Iterator<Item = &Row> {
+        self.rows.iter().filter(move |((is_map, _), _)| *is_map == (kind == Kind::Map)).map(|(_, row)| row)
+    }
+
     pub(super) fn map(&self) -> Option<codec::ShardMap> {
         codec::decode_map(&self.row(Kind::Map, 0)?.body).ok()
     }
@@ -213,12 +217,14 @@ impl World {
             self.member_may_follow(&row)?;
         }
         self.disk.rows.insert((kind == Kind::Map, id), row);
+        self.note_mixed();
         Ok(Saved::Applied)
     }
 
-    /// Epochs and fences never go down, and rise when they must.
+    /// Epochs and fences never go down, and rise when they must; nor does the format, and whoever owns a shard reads it.
     fn map_may_follow(&mut self, row: &Row) -> Result<(), Broken> {
         let next = codec::decode_map(&row.body).map_err(|error| Broken("P2", error.to_string()))?;
+        self.owners_read(&next)?;
         let Some(old) = self.disk.map() else { return Ok(()) };
         if next.version != old.version + 1 || next.shards.len() != old.shards.len() {
             return Err(Broken("P2", format!("map {} follows {}", next.version, old.version)));
@@ -241,6 +247,9 @@ impl World {
     /// Nobody is evicted because the store was out.
     fn member_may_follow(&mut self, row: &Row) -> Result<(), Broken> {
         let member = codec::decode_member(&row.body).map_err(|error| Broken("P2", error.to_string()))?;
+        let reads = (member.release.clone(), member.format_max);
+        self.releases.insert((member.name.clone(), member.incarnation), reads);
+        self.note_place(&member);
         if member.state != MemberState::Evicted {
             return Ok(());
         }

@@ -24,7 +24,16 @@ pub(super) struct Mix {
     pub(super) only_outages: bool,
     /// A node whose peer finds it refused cannot reach the store either.
     is_firewalled: bool,
+    /// Nodes run several releases, another at each start.
+    pub(super) is_mixed: bool,
 }
+
+/// A release, and the newest record format that it reads.
+pub(super) type Release = (&'static str, u16);
+/// Older ones first; the last two read the same.
+pub(super) const RELEASES: [Release; 3] = [("0.1.0", 1), ("0.9.0", 2), ("0.10.0", 2)];
+/// When in the quiet time nodes are restarted one after the other with the newest release, and how far apart.
+const ROLLS_OUT_MS: (u64, u64) = (7_000, 2_500);
 
 /// Ways a save may go.
 pub(super) const FATES: u64 = 40;
@@ -45,6 +54,7 @@ impl Mix {
                 faulty_fates: 0,
                 kinds: 1 << 2 | 1 << 6,
                 is_firewalled: true,
+                is_mixed: false,
                 ..mixed
             },
             // Owners that die or freeze with saves on their way.
@@ -54,8 +64,11 @@ impl Mix {
                 upheaval_every_ms: 1_000,
                 faulty_fates: 10,
                 kinds: 1 << 1 | 1 << 2 | 1 << 7,
+                is_mixed: false,
                 ..mixed
             },
+            // Nodes that come and go, so that releases meet.
+            2 if !only_outages => Self { kinds: mixed.kinds | 1 << 7 | 1 << 8, is_mixed: true, ..mixed },
             _ => mixed,
         }
     }
@@ -72,6 +85,7 @@ impl Mix {
             kinds: if only_outages { 1 | 1 << 11 } else { rng.next() | rng.next() },
             only_outages,
             is_firewalled: false,
+            is_mixed: false,
         }
     }
 }
@@ -86,6 +100,8 @@ pub(super) enum Upheaval {
     Blocked(usize, usize),
     Rejects(usize, usize),
     Down(usize),
+    /// A node is restarted with the newest release.
+    Upgrade(usize),
     /// A node that drains has had its time.
     Drains(usize, u32),
 }
@@ -195,6 +211,12 @@ impl World {
                     self.start(node, self.now_ms);
                 }
             }
+            Upheaval::Upgrade(node) => {
+                if self.nodes[node].machine.is_some() && self.nodes[node].life_stage == Life::Serves {
+                    self.nodes[node].life_stage = Life::Drains;
+                    self.tell_machine(node, Input::Drain)?;
+                }
+            }
             Upheaval::Drains(node, life) => {
                 if self.runs(node, life) && self.nodes[node].is_paused(self.now_ms) {
                     self.after(100, Event::Over(Upheaval::Drains(node, life)));
@@ -235,6 +257,13 @@ impl World {
         self.disk.cut = Default::default();
         self.net.blocked = Default::default();
         self.net.rejects = Default::default();
+        self.calm_since_ms = self.now_ms;
+        if self.mix.is_mixed && self.rng.one_in(2) {
+            for node in 0..self.mix.nodes {
+                let ms = ROLLS_OUT_MS.0 + ROLLS_OUT_MS.1 * node as u64;
+                self.after(ms, Event::Over(Upheaval::Upgrade(node)));
+            }
+        }
         // One that is gone may be gone for good.
         let (stays_down, mut down) = (self.rng.one_in(2), 0);
         for node in 0..self.mix.nodes {

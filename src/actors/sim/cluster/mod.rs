@@ -20,6 +20,7 @@ mod host;
 mod net;
 mod node;
 mod planted;
+mod releases;
 mod settled;
 mod trips;
 mod world;

@@ -8,7 +8,7 @@ use std::{
 use super::{
     super::{entity::Ask as Wish, world::Broken},
     disk::Work,
-    faults::Upheaval,
+    faults::{RELEASES, Release, Upheaval},
     host::Served,
     net::End,
     trips::{Answered, Trip},
@@ -128,6 +128,7 @@ pub(super) struct Node {
     /// Serves no more.
     pub(super) closed: bool,
     pub(super) incarnation: u64,
+    pub(super) release: Release,
     joining: Option<Joining>,
     pub(super) machine: Option<Machine>,
     pub(super) grounds: Grounds,
@@ -164,6 +165,7 @@ impl Node {
             life_stage: Life::Serves,
             closed: false,
             incarnation: 0,
+            release: RELEASES[RELEASES.len() - 1],
             joining: None,
             machine: None,
             grounds: Grounds::default(),
@@ -214,8 +216,9 @@ impl World {
         let life = old.life + 1;
         self.net.dark[node] = false;
         let fresh = Node::new(node, old.clock_start_ms, old.drift, old.skew_ms);
-        self.nodes[node] = Node { life, is_running: true, ..fresh };
-        self.note(format_args!("n{node} starts, life {life}"));
+        let release = self.draw_release();
+        self.nodes[node] = Node { life, is_running: true, release, ..fresh };
+        self.note(format_args!("n{node} starts, life {life}, {release:?}"));
         self.at(at_ms, Event::Tick { node, life });
         self.store(Work::Seat { node, life, name: member_id(&format!("n{node}")) });
     }
@@ -296,14 +299,21 @@ impl World {
         };
         let old = row.as_ref().and_then(|row| codec::decode_member(&row.body).ok());
         let name = Arc::clone(&self.nodes[node].name);
+        let (release, format_max) = self.nodes[node].release;
+        let written = self.disk.map().map_or(0, |map| map.format);
+        // One that read the map just before the format was raised finds out later.
+        if written > format_max && !self.rng.one_in(3) {
+            self.note(format_args!("n{node} runs {release} and reads no format {written}: it does not start"));
+            return self.ends(node);
+        }
         let identity = Identity {
             http: String::new(),
             admin: String::new(),
             cluster: format!("{name}:1"),
-            release: "0.1.0".to_owned(),
+            release: release.to_owned(),
             name,
         };
-        let member = joining(&identity, old.as_ref());
+        let member = Member { format_max, ..joining(&identity, old.as_ref()) };
         let expect = row.as_ref().map_or(Expect::Absent, |row| Expect::Version(row.version));
         let op_id = self.fresh_id();
         let wall = self.nodes[node].wall(self.now_ms);
@@ -390,6 +400,9 @@ impl World {
         match output {
             Output::Look(asked_ms) => self.store(Work::Members { node, life, asked_ms }),
             Output::Save(kind, id, expect, row) => {
+                if kind == Kind::Map {
+                    self.may_move(node, &row)?;
+                }
                 self.store(Work::Save { node, life, kind, id, expect, row, answers: true });
             }
             Output::Renewed(from_ms) => self.nodes[node].grounds.renewed(from_ms),
@@ -418,7 +431,7 @@ impl World {
                     self.nodes[node].inputs.push_back(Input::Leave);
                 }
             }
-            Output::Left => self.ends(node)?,
+            Output::Left | Output::Outdated(_) => self.ends(node)?,
             Output::Replaced => {
                 self.nodes[node].grounds.lapse();
                 self.ends(node)?;

@@ -38,6 +38,9 @@ planted_bugs! {
     taking_over_at_once_breaks_p8: TakesOverAtOnce breaks "P8";
     an_unknown_handover_reopened_breaks_p8: UnknownHandoverReopened breaks "P8" | "P2";
     an_epoch_kept_breaks_p2: EpochKept breaks "P2";
+    a_format_raised_before_all_read_it_breaks_the_gate: FormatRaisedEarly breaks "gate";
+    a_format_forgotten_breaks_the_gate: FormatForgotten breaks "gate";
+    levelling_amid_a_rollout_breaks_the_rollout: LevelsAmidRollout breaks "rollout";
     hops_without_a_bound_break_p9: HopsUnbounded breaks "P9";
     asking_again_without_a_key_breaks_p3: RetriesUnkeyed breaks "P3";
     an_unknown_outcome_forgotten_breaks_p2: UnknownForgotten breaks "P2";

@@ -33,6 +33,7 @@ impl World {
                 return Err(Broken("P9", format!("nobody serves shard {shard}: {entry:?}")));
             }
         }
+        self.format_is_raised(&map)?;
         for node in 0..self.mix.nodes {
             if self.nodes[node].is_running && self.nodes[node].routes.map_version != map.version {
                 let known = self.nodes[node].routes.map_version;

@@ -2,7 +2,7 @@
 
 use std::{
     cmp::Reverse,
-    collections::{BTreeMap, BinaryHeap},
+    collections::{BTreeMap, BTreeSet, BinaryHeap},
     fmt::Write as _,
 };
 
@@ -18,6 +18,7 @@ use super::{
     faults::{Mix, Upheaval},
     net::Net,
     node::{Message, Node},
+    releases::Place,
 };
 use crate::domain::{Slot, ids::SLOTS};
 
@@ -116,6 +117,16 @@ pub(super) struct World {
     pub(super) trouble_ms: u64,
     /// Who was given which shard under which epoch.
     pub(super) adopted: BTreeMap<(u16, u64), (usize, u32)>,
+    /// Which starts of nodes run which release, and the newest format that it reads.
+    pub(super) releases: BTreeMap<(String, u64), (String, u16)>,
+    /// Who may be given shards, by its row.
+    pub(super) places: BTreeMap<(String, u64), Place>,
+    /// Changes of the map that were sent before.
+    pub(super) maps_sent: BTreeSet<u128>,
+    /// Since when members of several releases have places, by their rows.
+    pub(super) mixed_since_ms: Option<u64>,
+    /// Since when nothing goes wrong any more.
+    pub(super) calm_since_ms: u64,
     /// The last requests are out: each must be answered, and with the newest.
     pub(super) is_last: bool,
     trace: Option<String>,
@@ -159,6 +170,11 @@ impl World {
             faults: true,
             trouble_ms: 0,
             adopted: BTreeMap::new(),
+            releases: BTreeMap::new(),
+            places: BTreeMap::new(),
+            maps_sent: BTreeSet::new(),
+            mixed_since_ms: None,
+            calm_since_ms: 0,
             is_last: false,
             trace: is_traced.then(String::new),
             events: 0,
