@@ -7,14 +7,15 @@ use serde::{Deserialize, Serialize};
 use super::{Failure, client, config::Config, say};
 use crate::{
     app,
-    cluster::{self, MemberStatus},
+    cluster::{self, MemberStatus, Moves, Overview, Why},
     telemetry::clock,
 };
 
 /// What is shown: the running node's answer, as far as it is needed here, or what the store holds.
 #[derive(Debug, Serialize, Deserialize)]
 struct Status {
-    members: Vec<MemberStatus>,
+    #[serde(flatten)]
+    cluster: Overview,
     /// Shards that the node asked takes no requests for just now, because they move.
     #[serde(default)]
     moving: Vec<u16>,
@@ -32,8 +33,8 @@ pub(super) async fn status(config: &Config, as_json: bool) -> Result<ExitCode, F
         }
         None => {
             let store = app::open_store(config).await.map_err(Failure::failed)?;
-            let members = cluster::members(&store, clock::now()).await.map_err(Failure::failed)?;
-            Status { members, moving: Vec::new(), members_unknown: None }
+            let cluster = cluster::overview(&store, clock::now()).await.map_err(Failure::failed)?;
+            Status { cluster, moving: Vec::new(), members_unknown: None }
         }
     };
     if let Some(why) = &status.members_unknown {
@@ -42,14 +43,39 @@ pub(super) async fn status(config: &Config, as_json: bool) -> Result<ExitCode, F
     if as_json {
         return say(serde_json::to_string_pretty(&status).map_err(Failure::failed)?);
     }
-    if status.members.is_empty() {
+    if status.cluster.members.is_empty() {
         return say("no node has ever started on this store");
     }
-    let mut told = table(&status.members);
+    let mut told = table(&status.cluster.members);
+    told.push_str(&format!("\nrecord format {} is written", status.cluster.format));
+    for moves in &status.cluster.moves {
+        told.push('\n');
+        told.push_str(&line_of(moves));
+    }
     if !status.moving.is_empty() {
-        told.push_str(&format!("\n{} shards of the node at {} move now", status.moving.len(), config.admin_listen));
+        told.push_str(&format!(
+            "\nthe node at {1} takes no requests for {0} of its shards just now",
+            status.moving.len(),
+            config.admin_listen
+        ));
     }
     say(told)
+}
+
+/// Shards that one line names; of more it tells how many there are.
+const SHARDS_NAMED_MAX: usize = 12;
+
+/// What is on its way from one member to another.
+fn line_of(moves: &Moves) -> String {
+    let why = match moves.why {
+        Why::Gone => "which is gone",
+        Why::Leaving => "which leaves",
+        Why::Share => "which has more than its share",
+    };
+    let to = moves.to.as_deref().map_or_else(|| "to nobody yet".to_owned(), |to| format!("to {to}"));
+    let named: Vec<String> = moves.shards.iter().take(SHARDS_NAMED_MAX).map(u16::to_string).collect();
+    let more = if moves.shards.len() > named.len() { ", …" } else { "" };
+    format!("{} from {}, {why}, {to}: {}{more}", moves.shards.len(), moves.from, named.join(", "))
 }
 
 /// Pause between two looks at a node that leaves.
@@ -107,4 +133,19 @@ fn table(members: &[MemberStatus]) -> String {
 
 fn range<T: std::fmt::Display + PartialEq>(low: T, high: T) -> String {
     if low == high { low.to_string() } else { format!("{low}-{high}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_says_what_moves_from_whom_to_whom_and_why() {
+        let moves = |to: Option<&str>, why, shards| {
+            line_of(&Moves { from: "n1".to_owned(), why, to: to.map(str::to_owned), shards })
+        };
+        assert_eq!(moves(Some("n2"), Why::Leaving, vec![3, 5]), "2 from n1, which leaves, to n2: 3, 5");
+        let many = moves(None, Why::Gone, (0..20).collect());
+        assert_eq!(many, "20 from n1, which is gone, to nobody yet: 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, …");
+    }
 }

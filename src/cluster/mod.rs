@@ -35,4 +35,4 @@ pub use member::{Seat, join};
 pub(crate) use member::{id as member_id, joining, row as member_row};
 pub use ownership::{Error, Identity, is_made};
 pub use routes::{OwnedShard, Owner, Routes};
-pub use status::{MemberStatus, members};
+pub use status::{MemberStatus, Moves, Overview, Why, overview};

@@ -22,7 +22,7 @@ use super::{
 use crate::{
     actors::{ClusterStatus, Handle},
     catalog::{self, Catalog},
-    cluster::{self, MemberStatus},
+    cluster::{self, Overview},
     domain::CartId,
     payments::Sandbox,
     store::Store,
@@ -195,25 +195,26 @@ async fn render() -> Result<Response, Problem> {
     Ok(([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response())
 }
 
-/// This node, and every member as their rows tell.
+/// This node, and the whole cluster as its rows tell.
 #[derive(Debug, Serialize)]
 struct ClusterView {
     #[serde(flatten)]
     here: ClusterStatus,
-    members: Vec<MemberStatus>,
+    #[serde(flatten)]
+    cluster: Overview,
     /// Why the members are not told: what this node knows of itself is told without the store too.
     #[serde(skip_serializing_if = "Option::is_none")]
     members_unknown: Option<String>,
 }
 
 async fn cluster(State(admin): State<Admin>) -> Response {
-    let asking = cluster::members(&admin.store, clock::now());
-    let (members, members_unknown) = match tokio::time::timeout(STORE_TIMEOUT, asking).await {
-        Ok(Ok(members)) => (members, None),
-        Ok(Err(error)) => (Vec::new(), Some(error.to_string())),
-        Err(_) => (Vec::new(), Some("the store does not answer".to_owned())),
+    let asking = cluster::overview(&admin.store, clock::now());
+    let (cluster, members_unknown) = match tokio::time::timeout(STORE_TIMEOUT, asking).await {
+        Ok(Ok(cluster)) => (cluster, None),
+        Ok(Err(error)) => (Overview::default(), Some(error.to_string())),
+        Err(_) => (Overview::default(), Some("the store does not answer".to_owned())),
     };
-    Json(ClusterView { here: admin.handle.cluster_status(), members, members_unknown }).into_response()
+    Json(ClusterView { here: admin.handle.cluster_status(), cluster, members_unknown }).into_response()
 }
 
 /// Begins what SIGTERM begins; the answer does not wait for its end.

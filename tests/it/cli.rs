@@ -124,12 +124,15 @@ fn the_cluster_is_shown_through_its_node_and_without_one() {
     assert_eq!(through_node.0, Some(0), "{}", through_node.2);
     let (_, table, _) = run(&["cluster", "status", "--set", &admin, "--set", &data]);
     assert!(table.starts_with("MEMBER") && table.contains("\nn1 ") && table.contains(&server.http), "{table}");
+    assert!(table.contains("record format 2 is written"), "{table}");
     server.stop();
     for (code, text, said) in [through_node, run(&json)] {
         let told: Value = serde_json::from_str(&text).unwrap_or_else(|_| panic!("{said}"));
         let member = &told["members"][0];
         assert_eq!((code, &member["name"], &member["shards"]), (Some(0), &"n1".into(), &256.into()), "{text}");
         assert_eq!((&member["state"], &member["epochs"]), (&"up".into(), &serde_json::json!([1, 1])));
+        assert_eq!((&told["format"], &member["formats"]), (&2.into(), &serde_json::json!([1, 2])));
+        assert_eq!(told["moves"], serde_json::json!([]));
     }
 }
 
