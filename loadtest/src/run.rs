@@ -38,7 +38,7 @@ impl Report {
         let at = |quantile: f64| self.latency_us.value_at_quantile(quantile) as f64 / 1000.0;
         json!({
             "rate": self.rate(), "answered": self.answered, "failed": self.failed,
-            "p50_ms": at(0.5), "p99_ms": at(0.99), "p999_ms": at(0.999), "max_ms": self.latency_us.max() as f64 / 1000.0,
+            "p50_ms": at(0.5), "p90_ms": at(0.9), "p99_ms": at(0.99), "p999_ms": at(0.999), "max_ms": self.latency_us.max() as f64 / 1000.0,
         })
     }
 }

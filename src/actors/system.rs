@@ -374,6 +374,10 @@ impl Actor for Supervisor {
                 if place.swap(Some(Arc::new(served))).is_none() {
                     ground.served.fetch_add(1, Ordering::Relaxed);
                 }
+                if let Some(closed_at) = owned.closed_at {
+                    let dark = Duration::from_millis(clock::now().since_ms(closed_at));
+                    metrics().cluster_shard_dark_seconds.observe(dark.as_secs_f64());
+                }
                 state.settings.insert(owned.shard.0, setting);
                 metrics().cluster_owned_shards.set(i64::try_from(state.settings.len()).unwrap_or(i64::MAX));
                 ground.changed();

@@ -14,6 +14,11 @@ const LATENCY_BUCKETS_S: [f64; 19] = [
     0.000_25, 0.000_5, 0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.015, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 1.0, 2.5,
     5.0, 10.0,
 ];
+/// Times in which nobody serves a shard: fine up to the objective of 50 ms, coarse up to what takeovers take.
+const DARK_BUCKETS_S: [f64; 20] = [
+    0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.015, 0.02, 0.025, 0.03, 0.04, 0.05, 0.075, 0.1, 0.15, 0.25, 0.5, 1.0,
+    2.5, 5.0,
+];
 /// Commands that share one save.
 const COALESCED_BUCKETS: [f64; 10] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 1024.0];
 
@@ -155,6 +160,11 @@ metrics! {
     cluster_evictions_total: IntCounterVec = |n, h| IntCounterVec::new(Opts::new(n, h), &["how"]);
     /// Seconds from when a shard took no more requests here until its new owner was named.
     cluster_handover_seconds: Histogram = latency;
+    /// Seconds that nobody served a shard that was handed over: from when its old owner took no more requests, by that
+    /// machine's wall clock, until its actor is open here, by this one's. Clocks that differ show in it; on one machine
+    /// they do not. A takeover from a dead owner is not counted.
+    cluster_shard_dark_seconds: Histogram =
+        |n, h| Histogram::with_opts(HistogramOpts::new(n, h).buckets(DARK_BUCKETS_S.to_vec()));
     /// Seconds that requests waited for a shard to be served again, somewhere.
     cluster_parked_seconds: Histogram = latency;
     /// Requests that wait for a shard now.

@@ -12,8 +12,9 @@ const HELP: &str = "cargo xtask COMMAND
   sim [--cluster] [--seed N] [--seeds N] [--first N]
                              replay one seed with its trace, or run many; of single actors or of whole clusters
   bench [--full]             rates and latencies as ratios in one run; --full adds 1,000,000 stored carts
-  bench --database           the same against a database and its bare driver
-  bench --cluster            three nodes: forwarded reads, idle nodes, a rollout under load
+  bench --database           the same against a database and its bare driver; how long shards are dark on it
+  bench --cluster            three nodes: forwarded reads, idle nodes, how long shards are dark, a rollout under load
+  bench --cluster --database only how long shards are dark on a database
   soak [--minutes N]         30 minutes of load on three nodes, a fault every 20 seconds";
 
 fn main() -> ExitCode {

@@ -19,14 +19,21 @@ async fn a_drained_node_hands_everything_over_before_it_leaves() {
         for load in &load {
             load.pass(PASS).await;
         }
+        let dark = "trolley_cluster_shard_dark_seconds_count";
+        let (had, before) = (shop.shards("n2").await, shop.metric("n1", dark).await + shop.metric("n3", dark).await);
         let log = shop.take("n2").stop();
         assert!(log.contains("shards were handed over"), "{log}");
         assert_eq!(shop.shards("n1").await + shop.shards("n3").await, SHARDS, "nothing is nobody's at any moment");
+        let counted = shop.metric("n1", dark).await + shop.metric("n3", dark).await - before;
+        assert_eq!(counted, had as f64, "for each shard it is known how long nobody served it");
         for load in &load {
             load.pass(PASS).await;
         }
         shop.start("n2");
         shop.balanced().await;
+        // Whichever node is asked, it tells of the whole cluster: nothing is left to move.
+        let told = shop.admin("n3", "/admin/cluster").await.1;
+        assert_eq!((&told["moves"], &told["format"]), (&serde_json::json!([]), &2.into()), "{told}");
     }
     for load in load {
         load.finish(&shop.http("n2")).await;

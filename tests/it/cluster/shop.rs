@@ -146,6 +146,15 @@ impl Shop {
         (answer.status, answer.json())
     }
 
+    /// A number among a node's metrics, by the start of its line.
+    pub(super) async fn metric(&self, name: &str, metric: &str) -> f64 {
+        let mut connection = Connection::open(&self.nodes[name].admin).await.unwrap();
+        let page = connection.ask(&request("GET", "/metrics", &[], None)).await.unwrap();
+        let page = String::from_utf8(page.body).unwrap();
+        let line = page.lines().find(|line| line.strip_prefix(metric).is_some_and(|rest| rest.starts_with(' ')));
+        line.and_then(|line| line.rsplit(' ').next()?.parse().ok()).unwrap_or_else(|| panic!("no {metric} in {page}"))
+    }
+
     /// Shards that a node serves.
     pub(super) async fn shards(&self, name: &str) -> usize {
         self.admin(name, "/admin/cluster").await.1["shards"].as_array().map_or(0, Vec::len)

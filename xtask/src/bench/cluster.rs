@@ -9,7 +9,7 @@ use std::{
 
 use serde_json::Value;
 
-use super::{MIB, ROUNDS, bar, load_with, median, rate, release, text};
+use super::{MIB, ROUNDS, bar, dark, load_with, median, rate, release, text};
 use crate::run::{Guarded, output};
 
 /// How long nodes are watched that have nothing to do.
@@ -32,7 +32,10 @@ impl Demo {
     fn start() -> Result<Self, String> {
         let began = Instant::now();
         let mut command = Command::new(release("trolley"));
-        command.args(["demo", "--json", "--port", "0"]).stdin(Stdio::piped()).stdout(Stdio::piped());
+        command
+            .args(["demo", "--json", "--port", "0", "--set", "shutdown.endpoint_lag=2s"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped());
         let mut process = Guarded::spawn(&mut command)?;
         let stdin = process.child.stdin.take().ok_or("no standard input")?;
         let mut lines = BufReader::new(process.child.stdout.take().ok_or("no standard output")?).lines();
@@ -51,10 +54,15 @@ impl Demo {
         self.nodes.iter().filter_map(|node| node["pid"].as_u64()).collect()
     }
 
+    fn say(&mut self, command: &str) -> Result<(), String> {
+        writeln!(self.stdin, "{command}").map_err(text)?;
+        let line = self.lines.next().ok_or("the demo did not answer")?.map_err(text)?;
+        let told: Value = serde_json::from_str(&line).map_err(text)?;
+        if told["ok"] == false { Err(format!("{command}: {line}")) } else { Ok(()) }
+    }
+
     fn quit(mut self) -> Result<(), String> {
-        writeln!(self.stdin, "quit").map_err(text)?;
-        self.lines.next().ok_or("the demo did not answer")?.map_err(text)?;
-        Ok(())
+        self.say("quit")
     }
 }
 
@@ -65,12 +73,31 @@ pub(super) fn run() -> Result<(), String> {
     watch_for(Duration::from_secs(3)); // shards have moved to where they belong
     idle(&demo)?;
     forwarded(&demo)?;
+    let mut demo = demo;
+    let measured = dark::measure(&mut demo)?;
+    let (p50, p99) = (measured.dark.at_most_s(0.5), measured.dark.at_most_s(0.99));
+    println!("{:<44} {} of {:.0} shards", "a shard is dark, p50", dark::at_most(p50), measured.dark.count());
+    bar("a shard is dark, p99", dark::at_most(p99), "at most 50 ms", p99 <= 0.05);
     demo.quit()?;
     rollout()
 }
 
+impl dark::Nodes for Demo {
+    fn listeners(&self, at: usize) -> (String, String) {
+        (self.http(at), self.nodes[at]["admin"].as_str().unwrap_or_default().to_owned())
+    }
+
+    fn drain(&mut self, at: usize) -> Result<(), String> {
+        self.say(&format!("drain n{}", at + 1))
+    }
+
+    fn start(&mut self, at: usize) -> Result<(), String> {
+        self.say(&format!("start n{}", at + 1))
+    }
+}
+
 #[expect(clippy::disallowed_methods, reason = "what is measured is what happens while nothing does")]
-fn watch_for(time: Duration) {
+pub(super) fn watch_for(time: Duration) {
     std::thread::sleep(time);
 }
 

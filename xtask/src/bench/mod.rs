@@ -1,6 +1,7 @@
 //! `cargo xtask bench`: everything in one run, the server on one core, the generator on the other; ratios, not boasts.
 
 mod cluster;
+mod dark;
 mod database;
 
 use std::{
@@ -38,22 +39,22 @@ impl Drop for Scratch {
 }
 
 pub(crate) fn run(options: &[String]) -> Result<(), String> {
-    let full = options.iter().any(|option| option == "--full");
     wait(&mut cargo(&["build", "--release", "--quiet", "--workspace", "--examples", "--bins"]))?;
     let scratch = Scratch(target().join("bench"));
     drop(fs::remove_dir_all(&scratch.0)); // of a run that was killed
     fs::create_dir_all(&scratch.0).map_err(text)?;
-    if options.iter().any(|option| option == "--database") {
-        return database::run(&scratch.0);
-    }
-    if options.iter().any(|option| option == "--cluster") {
-        return cluster::run();
+    let has = |wanted: &str| options.iter().any(|option| option == wanted);
+    match (has("--cluster"), has("--database")) {
+        (true, true) => return database::cluster(&scratch.0),
+        (true, false) => return cluster::run(),
+        (false, true) => return database::run(&scratch.0),
+        (false, false) => {}
     }
     rates(&scratch.0)?;
     memory(&scratch.0)?;
     let size = fs::metadata(release("trolley")).map_err(text)?.len() as f64 / MIB;
     bar("stripped binary", format!("{size:.1} MiB"), "at most 20 MB", size * MIB <= 20e6);
-    ready(&scratch.0, full)
+    ready(&scratch.0, has("--full"))
 }
 
 fn text(error: impl std::fmt::Display) -> String {
