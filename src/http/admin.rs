@@ -16,7 +16,7 @@ use subtle::ConstantTimeEq;
 use tokio::sync::watch;
 
 use super::{
-    BODY_BYTES_MAX, edge,
+    BODY_BYTES_MAX, admin_shop, edge,
     problem::{self, Code, Problem},
 };
 use crate::{
@@ -30,7 +30,7 @@ use crate::{
 };
 
 /// How long an operator's question may take.
-const TIMEOUT: Duration = Duration::from_secs(5);
+pub(super) const TIMEOUT: Duration = Duration::from_secs(5);
 /// How long the store may take for what is told in part without it.
 const STORE_TIMEOUT: Duration = Duration::from_secs(2);
 /// How far a node's wall clock may be from the others': timers and receipts are counted in minutes, saves of one row
@@ -87,6 +87,13 @@ pub fn router(admin: Admin) -> Router {
         .route("/admin/drain", post(drain))
         .route("/admin/actors/{id}", get(actor))
         .route("/admin/products/{sku}", put(put_product))
+        .route("/admin/stock/{sku}", get(admin_shop::stock).post(admin_shop::adjust))
+        .route("/admin/discount-codes/{code}", get(admin_shop::code).put(admin_shop::define))
+        .route("/admin/orders/{id}", get(admin_shop::order))
+        .route("/admin/orders/{id}/fulfilments", post(admin_shop::fulfil))
+        .route("/admin/orders/{id}/refunds", post(admin_shop::refund))
+        .route("/admin/orders/{id}/capture", post(admin_shop::capture))
+        .route("/admin/sandbox/payments", get(admin_shop::book))
         .route("/admin/log-level", get(log_level).put(set_log_level))
         .fallback(problem::no_route)
         .method_not_allowed_fallback(problem::no_method)
@@ -261,7 +268,7 @@ async fn set_log_level(request: Request) -> Result<Response, Problem> {
     Ok(Json(Level { level }).into_response())
 }
 
-async fn body(request: Request) -> Result<bytes::Bytes, Problem> {
+pub(super) async fn body(request: Request) -> Result<bytes::Bytes, Problem> {
     let read = axum::body::to_bytes(request.into_body(), BODY_BYTES_MAX);
     match tokio::time::timeout(TIMEOUT, read).await {
         Ok(Ok(bytes)) => Ok(bytes),

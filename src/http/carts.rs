@@ -10,14 +10,16 @@ use axum::{
 use bytes::Bytes;
 
 use super::{
-    App, Owner as AnsweredBy, cart_json,
-    change::{self, Addressed, Caller, Change, Content as _, Has, Json, OptionalJson},
+    App, Owner as AnsweredBy,
+    admin_shop::code_of,
+    cart_json,
+    change::{self, Addressed, Caller, Change, Content as _, Has, Json, NamedCode, OptionalJson},
     dto::{AddItem, CartView, CreateCart, PatchCart, SetQuantity},
     openapi::{ChangeProblems, CreateProblems, ReadProblems},
     problem::{Code, Problem},
 };
 use crate::{
-    actors::{Answer, Ask, Told, View},
+    actors::{Answer, Ask, Told, View, discount::discount_id},
     cluster::Freshness,
     domain::{
         CartId, Currency, GuestId, Id, Slot,
@@ -190,6 +192,34 @@ pub(super) async fn save(State(app): State<App>, change: Change<()>) -> Result<R
 pub(super) async fn restore(State(app): State<App>, change: Change<()>) -> Result<Response, Problem> {
     let line = change.line()?;
     ask(&app, &change, Command::Restore(line)).await
+}
+
+/// Applies a discount code as the shop defines it now.
+#[utoipa::path(put, path = "/v1/carts/{id}/discount-codes/{code}", tag = "Carts", security(("guest" = [])),
+    params(("id" = String, Path), ("code" = String, Path), ("Idempotency-Key" = Option<String>, Header), ("If-Match" = Option<String>, Header)),
+    responses((status = 200, body = CartView, description = "the whole cart"), ChangeProblems))]
+pub(super) async fn apply_code(
+    State(app): State<App>,
+    code: NamedCode,
+    change: Change<()>,
+) -> Result<Response, Problem> {
+    let unknown = || Problem::new(Code::DiscountNotApplicable, "there is no such code");
+    let code = code_of(&code.0).ok_or_else(unknown)?;
+    let discount = app.handle.discount(discount_id(&code), app.options.request_timeout).await?;
+    ask(&app, &change, Command::ApplyCode(discount.rule.clone())).await
+}
+
+/// Takes a discount code away.
+#[utoipa::path(delete, path = "/v1/carts/{id}/discount-codes/{code}", tag = "Carts", security(("guest" = [])),
+    params(("id" = String, Path), ("code" = String, Path), ("Idempotency-Key" = Option<String>, Header), ("If-Match" = Option<String>, Header)),
+    responses((status = 200, body = CartView, description = "the whole cart"), ChangeProblems))]
+pub(super) async fn remove_code(
+    State(app): State<App>,
+    code: NamedCode,
+    change: Change<()>,
+) -> Result<Response, Problem> {
+    let code = code_of(&code.0).ok_or_else(|| Problem::new(Code::NotFound, "the cart has no such code"))?;
+    ask(&app, &change, Command::RemoveCode(code)).await
 }
 
 async fn asked<T>(app: &App, change: &Change<T>, command: Command) -> Result<Told<Answer<Cart>>, Problem> {

@@ -27,7 +27,7 @@ use crate::{
 };
 
 /// Longest Idempotency-Key.
-const KEY_BYTES_MAX: usize = 255;
+pub(super) const IDEMPOTENCY_KEY_BYTES_MAX: usize = 255;
 
 /// The shopper who asks.
 #[derive(Clone, Copy, Debug)]
@@ -136,6 +136,22 @@ impl<I: FromStr<Err = IdError> + Send> FromRequestParts<App> for To<I> {
         let id = named.iter().find(|(name, _)| *name == "id").map(|(_, text)| text).unwrap_or_default();
         let id = id.parse().map_err(|error| Problem::new(Code::InvalidId, format!("id: {error}")))?;
         Ok(Self { caller, id })
+    }
+}
+
+/// The discount code that a path names, as written.
+#[derive(Debug)]
+pub(super) struct NamedCode(pub(super) String);
+
+impl FromRequestParts<App> for NamedCode {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
+        let named = RawPathParams::from_request_parts(parts, app)
+            .await
+            .map_err(|_| Problem::new(Code::InvalidId, "the path is not well-formed"))?;
+        let code = named.iter().find(|(name, _)| *name == "code").map(|(_, text)| text.to_owned());
+        Ok(Self(code.unwrap_or_default()))
     }
 }
 
@@ -295,7 +311,7 @@ pub(super) async fn read(headers: &HeaderMap, body: Body, app: &App) -> Result<B
 pub(super) fn idempotency_key(parts: &Parts, caller: Caller, body: &[u8]) -> Result<Option<Key>, Problem> {
     let Some(value) = parts.headers.get("idempotency-key") else { return Ok(None) };
     let key = value.as_bytes();
-    if !(1..=KEY_BYTES_MAX).contains(&key.len()) || !key.iter().all(u8::is_ascii_graphic) {
+    if !(1..=IDEMPOTENCY_KEY_BYTES_MAX).contains(&key.len()) || !key.iter().all(u8::is_ascii_graphic) {
         return Err(Problem::new(Code::InvalidRequest, "an Idempotency-Key is 1–255 visible ASCII characters"));
     }
     let mut scope = Xxh3::new();

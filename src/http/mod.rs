@@ -1,6 +1,7 @@
 //! The public API and the operators' listener. Handlers make three moves: convert in, ask, convert out.
 
 pub mod admin;
+mod admin_shop;
 mod cart_json;
 mod carts;
 mod change;
@@ -11,6 +12,7 @@ mod edge;
 mod events;
 mod openapi;
 mod orders;
+mod payments;
 mod problem;
 mod products;
 pub mod serve;

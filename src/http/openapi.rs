@@ -21,7 +21,7 @@ use utoipa::{
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
-    App, carts, checkouts, events, orders,
+    App, carts, checkouts, events, orders, payments,
     problem::{Code, MEDIA_TYPE, ProblemBody},
     products,
 };
@@ -66,6 +66,9 @@ pub(super) fn routes() -> OpenApiRouter<App> {
         .routes(routes!(orders::get))
         .routes(routes!(orders::cancel))
         .routes(routes!(orders::returns))
+        .routes(routes!(carts::apply_code, carts::remove_code))
+        .routes(routes!(payments::action, payments::confirm))
+        .routes(routes!(payments::webhook))
         .routes(routes!(events::stream))
         .routes(routes!(events::ticket))
 }
@@ -141,8 +144,9 @@ problems! {
     /// Of a route that changes a cart.
     ChangeProblems = InvalidId, InvalidRequest, CurrencyMismatch, Unauthenticated, NotFound, NotAcceptable,
         RequestTimeout, CartNotOpen, Expired, RevisionMismatch, BodyTooLarge, UnsupportedMediaType,
-        IdempotencyKeyReused, TooManyLines, QuantityOutOfRange, MetadataTooLarge, ProductUnavailable, RateLimited,
-        Overloaded, ShardMoving, StoreUnavailable, ActorQuarantined, Draining, Internal;
+        IdempotencyKeyReused, TooManyLines, QuantityOutOfRange, MetadataTooLarge, ProductUnavailable,
+        DiscountNotApplicable, CardDataRefused, RateLimited, Overloaded, ShardMoving, StoreUnavailable, ActorQuarantined,
+        Draining, Internal;
 }
 
 fn described(codes: &[Code]) -> BTreeMap<String, RefOr<response::Response>> {

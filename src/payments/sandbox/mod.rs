@@ -65,6 +65,12 @@ impl Sandbox {
         Self { store, options }
     }
 
+    /// The key of the payment that a reference names; `None` = it is none of this bank's.
+    #[must_use]
+    pub fn key_of(&self, reference: &str) -> Option<Reference> {
+        bank::key_of(reference)
+    }
+
     /// The shopper did what a payment of `tok_action` required: its money is reserved now. Returns whether it is; false =
     /// there is no such payment, or it was abandoned or declined.
     ///

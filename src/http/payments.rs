@@ -1,0 +1,85 @@
+//! What shoppers and gateways tell of payments: a confirmation of the sandbox's, a message of a gateway's.
+
+use axum::{
+    Json,
+    extract::{Path, Request, State},
+    http::StatusCode,
+    response::{IntoResponse, Response},
+};
+
+use super::{
+    App, change,
+    problem::{Code, Problem},
+};
+use crate::{
+    actors::{Ask, Failure},
+    domain::{CheckoutId, Reference, checkout},
+    payments::WebhookError,
+    telemetry::clock,
+};
+
+/// What the bank of play money wants from its shopper.
+#[utoipa::path(get, path = "/v1/sandbox/actions/{reference}", tag = "Sandbox", params(("reference" = String, Path)),
+    responses((status = 200, description = "what to do")))]
+pub(super) async fn action(State(app): State<App>, Path(reference): Path<String>) -> Result<Response, Problem> {
+    if app.sandbox.is_none() {
+        return Err(Problem::new(Code::NotFound, "there is no sandbox here"));
+    }
+    let what = serde_json::json!({ "reference": reference, "action": "POST here to confirm the payment" });
+    Ok(Json(what).into_response())
+}
+
+/// The shopper confirms a payment of the bank of play money; then the same `complete` again goes on.
+#[utoipa::path(post, path = "/v1/sandbox/actions/{reference}", tag = "Sandbox", params(("reference" = String, Path)),
+    responses((status = 200, description = "confirmed"),
+        (status = 404, body = super::problem::ProblemBody, content_type = "application/problem+json", description = "not_found")))]
+pub(super) async fn confirm(State(app): State<App>, Path(reference): Path<String>) -> Result<Response, Problem> {
+    let none = || Problem::new(Code::NotFound, "there is no such payment that waits for its shopper");
+    let sandbox = app.sandbox.as_ref().ok_or_else(none)?;
+    let key = sandbox.key_of(&reference).ok_or_else(none)?;
+    let is_confirmed = sandbox
+        .confirm(&reference)
+        .await
+        .map_err(|_| Problem::new(Code::GatewayUnavailable, "the bank does not answer; confirm again"))?;
+    if !is_confirmed {
+        return Err(none());
+    }
+    look_again(&app, key).await?;
+    Ok(Json(serde_json::json!({ "confirmed": true })).into_response())
+}
+
+/// A gateway tells of a payment. It decides nothing: the checkout asks the gateway again.
+#[utoipa::path(post, path = "/webhooks/{gateway}", tag = "Webhooks", params(("gateway" = String, Path)),
+    responses((status = 200, description = "taken, or of no interest"),
+        (status = 401, body = super::problem::ProblemBody, content_type = "application/problem+json", description = "unauthenticated")))]
+pub(super) async fn webhook(
+    State(app): State<App>,
+    Path(gateway): Path<String>,
+    request: Request,
+) -> Result<Response, Problem> {
+    let (parts, body) = request.into_parts();
+    let bytes = change::read(&parts.headers, body, &app).await?;
+    let webhook = match app.gateways.parse_webhook(&gateway, &parts.headers, &bytes, clock::now()) {
+        Ok(webhook) => webhook,
+        Err(WebhookError::None) => return Err(Problem::new(Code::NotFound, "no messages are taken here")),
+        Err(WebhookError::Irrelevant) => return Ok(StatusCode::OK.into_response()),
+        Err(error) => return Err(Problem::new(Code::Unauthenticated, error.to_string())),
+    };
+    match webhook.key {
+        Some(key) => look_again(&app, key).await?,
+        None => tracing::info!(gateway, id = &*webhook.id, "a gateway tells of a payment that names no checkout"),
+    }
+    Ok(StatusCode::OK.into_response())
+}
+
+/// Lets the checkout of a payment ask its gateway again. A checkout that waits for nothing, or is none, needs not.
+async fn look_again(app: &App, key: Reference) -> Result<(), Problem> {
+    let timeout = app.options.request_timeout;
+    let command = checkout::Command::Confirm;
+    let ask = Ask { command, by: None, if_revision: None, key: None, timeout, is_deed: true };
+    match app.handle.ask_checkout(CheckoutId(key.by), ask).await {
+        Ok(_) | Err(Failure::Refused(_)) => Ok(()),
+        // The gateway, or the shopper, tells it again.
+        Err(failure) => Err(failure.into()),
+    }
+}
