@@ -166,7 +166,7 @@ impl Inner {
         };
         // Captured before, by this very deed: an intent is captured once.
         let now = self.look(&deed.reference).await.map_err(in_doubt)?;
-        if now.status == IntentStatus::Succeeded && now.amount_received == Some(deed.amount.amount) {
+        if now.status == IntentStatus::Succeeded && now.received() == deed.amount.amount {
             return Ok(Moved::Yes);
         }
         match trouble {
@@ -203,6 +203,9 @@ impl Inner {
             Err(Trouble::Refused(_)) => return Ok(no_such_payment()),
             Err(trouble) => return Err(not_sent(trouble)),
         };
+        if intent.status != IntentStatus::Succeeded {
+            return Ok(Moved::Refused { reason: "Nothing was captured.".into() });
+        }
         let list = format!("/v1/refunds?payment_intent={}&limit={REFUNDS_MAX}", intent.id);
         let refunds: Page<Refund> = self.client.get(&list).await.map_err(not_sent)?;
         let own = deed.key.to_string();
@@ -215,7 +218,7 @@ impl Inner {
         // Stripe checks this too; not every server that speaks its language does.
         let refunded = refunds.data.iter().filter(|refund| !refund.is_dead()).map(|refund| refund.amount);
         let refunded = refunded.fold(0_i64, i64::saturating_add);
-        let left = intent.amount_received.unwrap_or(0).saturating_sub(refunded);
+        let left = intent.received().saturating_sub(refunded);
         if refunds.has_more || deed.amount.amount <= 0 || deed.amount.amount > left {
             return Ok(Moved::Refused { reason: "More than what was captured.".into() });
         }
@@ -345,7 +348,7 @@ fn found(intent: Intent) -> Result<Found, Failure> {
     Ok(Found {
         status,
         amount: Money { amount: intent.amount, currency },
-        captured: intent.amount_received.unwrap_or(0),
+        captured: intent.received(),
         refunded: intent.refunded(),
         reference: intent.id,
     })

@@ -14,7 +14,7 @@ pub(super) struct Intent {
     pub(super) amount: i64,
     pub(super) currency: Box<str>,
     #[serde(default)]
-    pub(super) amount_received: Option<i64>,
+    amount_received: Option<i64>,
     #[serde(default)]
     pub(super) last_payment_error: Option<PaymentError>,
     #[serde(default)]
@@ -79,6 +79,15 @@ impl Intent {
     /// Whether money is reserved, or was moved.
     pub(super) const fn is_authorised(&self) -> bool {
         matches!(self.status, IntentStatus::RequiresCapture | IntentStatus::Succeeded)
+    }
+
+    /// What was moved to the shop. Not every server tells; all of it was, then.
+    pub(super) const fn received(&self) -> i64 {
+        match (self.amount_received, self.status) {
+            (Some(received), _) => received,
+            (None, IntentStatus::Succeeded) => self.amount,
+            (None, _) => 0,
+        }
     }
 
     /// Where the shopper does what is required.

@@ -17,7 +17,7 @@ use super::{
 use crate::{
     cluster::{
         Freshness, Grounds, Identity, Input, Machine, Peer, Routes, Rules, Seat, freshness, joining,
-        machine::{Look, Output, Surroundings},
+        machine::{Look, Note, Output, Surroundings},
         member_id, member_row,
     },
     codec::{self, Member, MemberState},
@@ -133,6 +133,8 @@ pub(super) struct Node {
     pub(super) machine: Option<Machine>,
     pub(super) grounds: Grounds,
     pub(super) routes: Arc<Routes>,
+    /// It has found that it is cut off, and gives up what it has.
+    pub(super) is_cut_off: bool,
     pub(super) followed: Vec<Peer>,
     pub(super) ends: BTreeMap<usize, End>,
     pub(super) dial_next_ms: BTreeMap<usize, u64>,
@@ -170,6 +172,7 @@ impl Node {
             machine: None,
             grounds: Grounds::default(),
             routes: Arc::default(),
+            is_cut_off: false,
             followed: Vec::new(),
             ends: BTreeMap::new(),
             dial_next_ms: BTreeMap::new(),
@@ -418,6 +421,7 @@ impl World {
                 }
             }
             Output::Routes(routes) => {
+                self.nodes[node].is_cut_off = routes.steps_back;
                 self.nodes[node].routes = routes;
                 self.changed(node);
             }
@@ -436,6 +440,8 @@ impl World {
                 self.nodes[node].grounds.lapse();
                 self.ends(node)?;
             }
+            // Told before the routes are, and before it gives anything away.
+            Output::Note(Note::CutOff) => self.nodes[node].is_cut_off = true,
             Output::Note(_) => {}
         }
         let _ = clock_ms;

@@ -114,7 +114,7 @@ impl World {
         let me = &self.nodes[node];
         let stays = |shard: &usize| {
             let entry = &old.shards[*shard];
-            *entry.node == *me.name && entry.incarnation == me.incarnation && !me.routes.steps_back
+            *entry.node == *me.name && entry.incarnation == me.incarnation && !me.is_cut_off
         };
         let is_known = self.mixed_since_ms.is_some_and(|since_ms| self.now_ms >= since_ms + KNOWN_MS);
         if let Some(shard) = moved.iter().find(|shard| stays(shard)).filter(|_| is_known) {
