@@ -14,15 +14,35 @@ use super::{
 use crate::{
     codec::{self, DecodeError, EncodeError, record::Record},
     domain::{
-        Context, UnixMillis,
+        Context, Id, OrderId, UnixMillis,
+        cart::Owner,
         holds::Act,
         order::{self, Call, Command, Done, Event, Order, Origin, Refusal, Step},
         payment::Moved,
         stock::{self, Source},
     },
     payments,
-    store::Kind,
+    store::{IndexEntry, Kind},
 };
+
+/// The partition that lists a shopper's orders. Its name and its keys are persistent.
+#[must_use]
+pub fn orders_of(owner: Owner) -> Box<[u8]> {
+    let Owner::Guest(shopper) = owner;
+    [b"orders/".as_slice(), &shopper.0.0.to_be_bytes()].concat().into()
+}
+
+/// An order's key in it: the newest first.
+fn listed_key(placed_at: UnixMillis, id: OrderId) -> Box<[u8]> {
+    [(u64::MAX - placed_at.0).to_be_bytes().as_slice(), &id.0.0.to_be_bytes()].concat().into()
+}
+
+/// The order that a key of it names; `None` for bytes that are no key of this release.
+#[must_use]
+pub fn listed_order(key: &[u8]) -> Option<OrderId> {
+    let (_, id) = key.split_first_chunk::<8>()?;
+    Some(OrderId(Id(u128::from_be_bytes(id.try_into().ok()?))))
+}
 
 /// An order as a durable actor.
 #[derive(Debug)]
@@ -85,6 +105,11 @@ impl Entity for OrderEntity {
 
     fn decode(bytes: &[u8]) -> Result<Record<Order>, String> {
         codec::decode_order(bytes).map_err(|error| error.to_string())
+    }
+
+    fn listed(order: &Order) -> Vec<IndexEntry> {
+        let (partition, key) = (orders_of(order.owner), listed_key(order.placed_at, order.id));
+        vec![IndexEntry { partition, key, value: Box::default() }]
     }
 
     fn weight_bytes(state: &Order) -> usize {

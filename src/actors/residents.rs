@@ -340,11 +340,11 @@ fn load<E: Hosted>(id: u128, number: u128, serial: bool, ground: &Ground) {
 
 fn save<E: Hosted>(id: u128, order: SaveOrder, ground: &Ground) {
     let (back, asked) = (ground.back::<E>(), Instant::now());
-    let SaveOrder { expect, row, arm, riders } = order;
+    let SaveOrder { expect, row, arm, listed, riders } = order;
     metrics().actor_coalesced_commands.observe(riders as f64);
     metrics().store_saved_bytes_total.inc_by(row.body.len() as u64);
     let (op_id, epoch) = (row.op_id, row.epoch);
-    let marks = arm.map(|armed| agenda::entry(ground.shard, E::KIND, id, armed)).into_iter().collect();
+    let marks = arm.map(|armed| agenda::entry(ground.shard, E::KIND, id, armed)).into_iter().chain(listed).collect();
     let done = Done::new(move |saved| {
         let outcome = match &saved {
             Saved::Applied => "applied",

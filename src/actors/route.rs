@@ -32,10 +32,6 @@ type Next<E> = journey::Next<<E as Entity>::State, <E as Entity>::Refusal>;
 
 /// What is wanted of an actor.
 #[derive(Debug)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "nearly every one is the large one, and a box would cost an allocation each"
-)]
 pub(super) enum Wanted<E: Entity> {
     Read,
     Ask(Ask<E::Command>),

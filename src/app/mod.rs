@@ -209,6 +209,7 @@ pub async fn serve(config: Config) -> Result<(), Error> {
         handle: system.handle(),
         catalog: catalog.clone(),
         tables,
+        store: Arc::clone(&store),
         gateways,
         sandbox: sandbox.clone(),
         tokens: GuestTokens::new(&keys.guest_mac)?,

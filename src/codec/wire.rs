@@ -26,7 +26,6 @@ pub struct Request {
 
 /// What is asked of an actor.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[expect(clippy::large_enum_variant, reason = "on its way it is one of a few, and never kept")]
 pub enum Question {
     /// Its committed state.
     Read,
@@ -112,7 +111,6 @@ struct RequestV1 {
 }
 
 #[derive(Debug, PartialEq, Encode, Decode)]
-#[expect(clippy::large_enum_variant, reason = "on its way it is one of a few, and never kept")]
 enum QuestionV1 {
     Read,
     Watch(u64),

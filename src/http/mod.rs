@@ -30,6 +30,7 @@ use crate::{
     cluster::{Freshness, Lease},
     domain::{cart::Cart, pricing::Tables},
     payments::{Gateways, Sandbox},
+    store::Store,
 };
 
 /// A cart without codes as clients read it, for nodes that are asked for a cart of this one's.
@@ -76,6 +77,8 @@ pub struct Parts {
     pub catalog: Catalog,
     /// What shipping costs and what tax is due.
     pub tables: Arc<Tables>,
+    /// For lists.
+    pub store: Arc<dyn Store>,
     /// By whom money is moved.
     pub gateways: Arc<Gateways>,
     /// The bank of play money, if it takes payments.

@@ -3,23 +3,27 @@
 use std::sync::Arc;
 
 use axum::{
-    extract::State,
+    extract::{Query, State, rejection::QueryRejection},
     http::{HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::{
     App,
     carts::{fresh, replayed, tag, told_by},
-    change::{Has, Json, OptionalJson, To, Wish},
+    change::{Caller, Has, Json, OptionalJson, To, Wish},
     checkout_json::OrderView,
     openapi::{OrderProblems, ReadProblems},
     problem::{Code, Problem},
+    products::{cursor_bytes, open_cursor_bytes, page_limit},
 };
 use crate::{
-    actors::{Answer, Told},
+    actors::{
+        Answer, Failure, Told,
+        order::{listed_order, orders_of},
+    },
     domain::{
         OrderId,
         cart::{LINES_MAX, LineId},
@@ -67,6 +71,58 @@ pub(super) fn units(wished: &[SomeUnits]) -> Result<Vec<(LineId, u16)>, Problem>
         Ok((line, wish.quantity))
     };
     wished.iter().enumerate().map(unit).collect()
+}
+
+/// Where a list starts and how long it is.
+#[derive(Debug, Deserialize)]
+pub(super) struct Wanted {
+    limit: Option<String>,
+    cursor: Option<String>,
+}
+
+/// A page of orders, newest first.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct OrderPage {
+    items: Vec<OrderView>,
+    /// Where the next page starts; `null` on the last.
+    next_cursor: Option<String>,
+}
+
+/// The caller's orders, newest first.
+#[utoipa::path(get, path = "/v1/orders", tag = "Orders", security(("guest" = [])),
+    params(("limit" = Option<u32>, Query, minimum = 1, maximum = 100, description = "1–100, 20 when left out"),
+        ("cursor" = Option<String>, Query, description = "`next_cursor` of the page before")),
+    responses((status = 200, body = OrderPage, description = "a page"), ReadProblems))]
+pub(super) async fn list(
+    State(app): State<App>,
+    caller: Caller,
+    wanted: Result<Query<Wanted>, QueryRejection>,
+) -> Result<Response, Problem> {
+    let Query(wanted) = wanted.map_err(|error| Problem::new(Code::InvalidRequest, error.body_text()))?;
+    let limit = page_limit(wanted.limit.as_deref())?;
+    // Right behind the last key of the page before.
+    let from = match wanted.cursor.as_deref().map(open_cursor_bytes).transpose()? {
+        Some(key) => [key.as_slice(), &[0]].concat(),
+        None => Vec::new(),
+    };
+    let away = |_| Problem::new(Code::StoreUnavailable, "the list cannot be read at present");
+    let partition = orders_of(caller.owner());
+    let entries = app.store.index_scan(partition, from.into(), None, limit + 1).await.map_err(away)?;
+    let has_more = entries.len() > limit;
+    let mut items = Vec::with_capacity(limit);
+    for entry in entries.iter().take(limit) {
+        let Some(id) = listed_order(&entry.key) else { continue };
+        match app.handle.order(id, app.options.request_timeout).await {
+            Ok(order) if order.owner == caller.owner() => items.push(OrderView::from(&**fresh(&app, order)?)),
+            // An entry is written before its order, which may then not have come.
+            Ok(_) | Err(Failure::Refused(Refusal::NotFound)) => {}
+            Err(failure) => return Err(failure.into()),
+        }
+    }
+    let next_cursor = entries.get(limit.saturating_sub(1)).filter(|_| has_more).map(|entry| cursor_bytes(&entry.key));
+    let mut response = axum::Json(OrderPage { items, next_cursor }).into_response();
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    Ok(response)
 }
 
 /// The order.

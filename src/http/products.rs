@@ -13,6 +13,7 @@ use super::{
     openapi::ProductProblems,
     problem::{Code, Problem},
 };
+use crate::store::INDEX_KEY_BYTES_MAX;
 
 /// Page size when none is asked for.
 const LIMIT_DEFAULT: usize = 20;
@@ -36,11 +37,7 @@ pub(super) async fn list(
     wanted: Result<Query<Wanted>, QueryRejection>,
 ) -> Result<Response, Problem> {
     let Query(wanted) = wanted.map_err(|error| Problem::new(Code::InvalidRequest, error.body_text()))?;
-    let limit = match wanted.limit.as_deref().map(str::parse) {
-        None => LIMIT_DEFAULT,
-        Some(Ok(limit)) if (1..=LIMIT_MAX).contains(&limit) => limit,
-        Some(_) => return Err(Problem::at(Code::InvalidRequest, "/limit", format!("must be 1 to {LIMIT_MAX}"))),
-    };
+    let limit = page_limit(wanted.limit.as_deref())?;
     let snapshot = app.catalog.snapshot();
     let after = wanted.cursor.as_deref().map(open_cursor).transpose()?;
     let page = snapshot.page(after.as_deref(), limit);
@@ -59,18 +56,43 @@ pub(super) async fn get(State(app): State<App>, Path(sku): Path<String>) -> Resu
     Ok(([(header::CACHE_CONTROL, "max-age=1")], axum::Json(ProductView::from(&**product))).into_response())
 }
 
+/// How long a page is.
+pub(super) fn page_limit(wanted: Option<&str>) -> Result<usize, Problem> {
+    match wanted.map(str::parse) {
+        None => Ok(LIMIT_DEFAULT),
+        Some(Ok(limit)) if (1..=LIMIT_MAX).contains(&limit) => Ok(limit),
+        Some(_) => Err(Problem::at(Code::InvalidRequest, "/limit", format!("must be 1 to {LIMIT_MAX}"))),
+    }
+}
+
 /// Opaque to clients: the last SKU, in hex.
 fn cursor(sku: &str) -> String {
-    sku.bytes().map(|byte| format!("{byte:02x}")).collect()
+    cursor_bytes(sku.as_bytes())
 }
 
 fn open_cursor(cursor: &str) -> Result<String, Problem> {
-    let wrong = || Problem::at(Code::InvalidRequest, "/cursor", "this is no cursor that was given out");
+    String::from_utf8(open_cursor_bytes(cursor)?).map_err(|_| no_cursor())
+}
+
+fn no_cursor() -> Problem {
+    Problem::at(Code::InvalidRequest, "/cursor", "this is no cursor that was given out")
+}
+
+/// Opaque to clients: the last key, in hex.
+pub(super) fn cursor_bytes(key: &[u8]) -> String {
+    key.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+pub(super) fn open_cursor_bytes(cursor: &str) -> Result<Vec<u8>, Problem> {
+    // No key that is given out is longer.
+    if cursor.len() > 2 * INDEX_KEY_BYTES_MAX {
+        return Err(no_cursor());
+    }
     let digit = |byte: u8| char::from(byte).to_digit(16);
     let bytes: Option<Vec<u8>> = cursor
         .len()
         .is_multiple_of(2)
         .then(|| cursor.as_bytes().chunks(2).map(|pair| Some((digit(pair[0])? << 4 | digit(pair[1])?) as u8)).collect())
         .flatten();
-    bytes.and_then(|bytes| String::from_utf8(bytes).ok()).ok_or_else(wrong)
+    bytes.ok_or_else(no_cursor)
 }

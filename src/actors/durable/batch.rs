@@ -292,6 +292,7 @@ impl<'a, E: Entity, T: Token> Turn<'a, E, T> {
         let (unsent, effects) =
             self.base.map(|base| (base.record.unsent.clone(), base.record.effects.clone())).unwrap_or_default();
         let ttl_s = E::ttl_s(&state);
+        let listed = if self.base.is_none() { E::listed(&state) } else { Vec::new() };
         let record =
             Record { epoch: around.epoch, op_id, state, receipts: self.receipts, unsent, effects, armed: self.armed };
         let body = match E::encode(&record) {
@@ -308,7 +309,7 @@ impl<'a, E: Entity, T: Token> Turn<'a, E, T> {
             body,
         };
         Ok(Flight {
-            order: SaveOrder { expect, row, arm, riders: self.riders.len() },
+            order: SaveOrder { expect, row, arm, listed, riders: self.riders.len() },
             next: Committed { version: expect.next(), updated_at: self.now, record },
             riders: self.riders,
             unmark: self.unmark,

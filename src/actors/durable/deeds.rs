@@ -19,8 +19,8 @@ const OUT_MAX: usize = 256;
 /// What is being done elsewhere.
 #[derive(Debug)]
 pub(super) struct Deeds<S> {
-    /// `None` = nothing, as for nearly every actor: one word.
-    begun: Option<Box<Vec<Deed<S>>>>,
+    /// Empty for nearly every actor.
+    begun: Vec<Deed<S>>,
     /// The committed state may need other deeds than those begun.
     changed: bool,
 }
@@ -36,7 +36,7 @@ struct Deed<S> {
 
 impl<S> Default for Deeds<S> {
     fn default() -> Self {
-        Self { begun: None, changed: false }
+        Self { begun: Vec::new(), changed: false }
     }
 }
 
@@ -48,12 +48,12 @@ impl<S> Deeds<S> {
 
     /// Whether anything is out. What only waits for its next attempt needs nobody in memory: its agenda entry remembers.
     pub(super) fn any_out(&self) -> bool {
-        self.begun.iter().flat_map(|begun| begun.iter()).any(|deed| deed.again_at_ms.is_none())
+        self.begun.iter().any(|deed| deed.again_at_ms.is_none())
     }
 
     /// Finds what is to be tried again; returns when the next one is.
     pub(super) fn tick(&mut self, now_ms: u64) -> u64 {
-        let times = || self.begun.iter().flat_map(|begun| begun.iter()).filter_map(|deed| deed.again_at_ms);
+        let times = || self.begun.iter().filter_map(|deed| deed.again_at_ms);
         let is_due = times().any(|at_ms| at_ms <= now_ms);
         let next_ms = times().filter(|at_ms| *at_ms > now_ms).min().unwrap_or(u64::MAX);
         self.changed |= is_due;
@@ -82,11 +82,11 @@ impl<E: Entity, T: Token> Durable<E, T> {
         };
         self.deeds.changed = false;
         if !E::is_pending(state) {
-            self.deeds.begun = None;
+            self.deeds.begun = Vec::new();
             return;
         }
         let pending = E::pending(state);
-        let mut begun = self.deeds.begun.take().unwrap_or_default();
+        let mut begun = std::mem::take(&mut self.deeds.begun);
         begun.retain(|deed| pending.iter().any(|(step, _)| *step == deed.step));
         let mut next_ms = u64::MAX;
         for (step, call) in pending {
@@ -108,7 +108,7 @@ impl<E: Entity, T: Token> Durable<E, T> {
                 None => {}
             }
         }
-        self.deeds.begun = Some(begun);
+        self.deeds.begun = begun;
         if next_ms != u64::MAX {
             self.tick_by(next_ms, out);
         }
@@ -122,7 +122,7 @@ impl<E: Entity, T: Token> Durable<E, T> {
         around: &Surroundings,
         out: &mut Vec<Output<E, T>>,
     ) {
-        let mut begun = self.deeds.begun.iter_mut().flat_map(|begun| begun.iter_mut());
+        let mut begun = self.deeds.begun.iter_mut();
         let Some(deed) = begun.find(|deed| deed.number == number && deed.again_at_ms.is_none()) else {
             return; // of an earlier life, or needed no more
         };
@@ -144,10 +144,8 @@ impl<E: Entity, T: Token> Durable<E, T> {
                 self.deeds.look();
             }
             Err(Again) => {
-                if planted!(DeedGivenUp)
-                    && let Some(begun) = &mut self.deeds.begun
-                {
-                    begun.iter_mut().for_each(|deed| deed.again_at_ms = Some(u64::MAX));
+                if planted!(DeedGivenUp) {
+                    self.deeds.begun.iter_mut().for_each(|deed| deed.again_at_ms = Some(u64::MAX));
                 }
                 out.push(Output::Note(Note::TriedAgain));
             }

@@ -8,7 +8,7 @@ use crate::{
     actors::ask::{Answer, Ask, Failure},
     codec::record::{Armed, Record},
     domain::{Context, UnixMillis},
-    store::{Expect, Kind, Reason, Row, Saved},
+    store::{Expect, IndexEntry, Kind, Reason, Row, Saved},
 };
 
 /// What an actor kind must say for itself; everything durable is done for it.
@@ -58,6 +58,10 @@ pub trait Entity: fmt::Debug + Sized + 'static {
     fn on_done(step: Self::Step, done: Self::Done) -> Self::Command;
     /// Seconds until the store may forget a finished actor; `None` = not finished.
     fn ttl_s(state: &Self::State) -> Option<u32>;
+    /// Entries by which a new actor is found in lists.
+    fn listed(_: &Self::State) -> Vec<IndexEntry> {
+        Vec::new()
+    }
     /// What a state costs in memory, estimated.
     fn weight_bytes(state: &Self::State) -> usize;
     /// Version of the bytes that [`Entity::encode`] makes.
@@ -139,6 +143,8 @@ pub struct SaveOrder {
     pub row: Row,
     /// The agenda entry that must be there no later than the row.
     pub arm: Option<Armed>,
+    /// Entries by which it is found, that must be there no later than a new row; superfluous ones are harmless.
+    pub listed: Vec<IndexEntry>,
     /// How many commands ride in it.
     pub riders: usize,
 }

@@ -1,5 +1,7 @@
 //! Round trips, golden bytes, a second reader, damage.
 
+mod holds;
+mod order;
 pub(crate) mod samples;
 mod wire;
 
@@ -7,13 +9,16 @@ use std::fmt::Debug;
 
 use proptest::prelude::*;
 
-use self::samples::{any_cart, cart, cart_v2, head, keys, line, map, member, product, product_v2, rule};
+use self::samples::{any_cart, cart, cart_v2, head, keys, line, map, member, payment, product, product_v2, rule};
 use super::{
     cart::CartV1,
     cart_v2::CartV2,
     catalog::{ChunkV1, ChunkV2},
+    discount::DiscountV1,
     envelope::{HEADER_BYTES, RECORD_BYTES_MAX, ROW_BYTES_MAX},
     record::{Receipt, Record, Unsent},
+    record_v1::RecordV1,
+    stock::StockV1,
     *,
 };
 use crate::domain::{
@@ -43,6 +48,13 @@ fn golden() -> Vec<(&'static str, Vec<u8>, &'static [u8])> {
             encode_chunk([&product(), &product_v2()]).unwrap(),
             include_bytes!("../golden/catalog_chunk_v2.bin"),
         ),
+        ("stock_v1", encode_stock(&holds::stock()).unwrap().to_vec(), include_bytes!("../golden/stock_v1.bin")),
+        (
+            "discount_v1",
+            encode_discount(&holds::discount()).unwrap().to_vec(),
+            include_bytes!("../golden/discount_v1.bin"),
+        ),
+        ("bank_v1", encode_bank(&payment()).unwrap(), include_bytes!("../golden/bank_v1.bin")),
     ]
 }
 
@@ -51,7 +63,7 @@ fn golden_bytes(name: &str) -> &'static [u8] {
 }
 
 /// What every decoder says of `bytes`, in the order of [`DECODERS`].
-fn decode_all(bytes: &[u8]) -> [Result<(), DecodeError>; 6] {
+fn decode_all(bytes: &[u8]) -> [Result<(), DecodeError>; 9] {
     [
         decode_cart(bytes).map(drop),
         decode_member(bytes).map(drop),
@@ -59,12 +71,24 @@ fn decode_all(bytes: &[u8]) -> [Result<(), DecodeError>; 6] {
         decode_keys(bytes).map(drop),
         decode_head(bytes).map(drop),
         decode_chunk(bytes).map(drop),
+        decode_stock(bytes).map(drop),
+        decode_discount(bytes).map(drop),
+        decode_bank(bytes).map(drop),
     ]
 }
 
 /// What each decoder reads, and up to which version.
-const DECODERS: [(&str, u16); 6] =
-    [("cart", 2), ("member", 1), ("map", 1), ("keys", 1), ("catalog_head", 1), ("catalog_chunk", 2)];
+const DECODERS: [(&str, u16); 9] = [
+    ("cart", 2),
+    ("member", 1),
+    ("map", 1),
+    ("keys", 1),
+    ("catalog_head", 1),
+    ("catalog_chunk", 2),
+    ("stock", 1),
+    ("discount", 1),
+    ("bank", 1),
+];
 
 /// Which decoder reads a golden record.
 fn decoder_of(name: &str) -> usize {
@@ -102,6 +126,9 @@ fn golden_bytes_read_back_as_what_they_were_made_of() {
     assert_eq!(decode_keys(golden_bytes("keys_v1")).unwrap(), keys());
     assert_eq!(decode_head(golden_bytes("catalog_head_v1")).unwrap(), head());
     assert_eq!(decode_chunk(golden_bytes("catalog_chunk_v1")).unwrap(), [product()]);
+    assert_eq!(decode_stock(golden_bytes("stock_v1")).unwrap(), holds::stock());
+    assert_eq!(decode_discount(golden_bytes("discount_v1")).unwrap(), holds::discount());
+    assert_eq!(decode_bank(golden_bytes("bank_v1")).unwrap(), payment());
     assert_eq!(decode_cart(golden_bytes("cart_v2")).unwrap(), cart_v2());
     assert_eq!(decode_chunk(golden_bytes("catalog_chunk_v2")).unwrap(), [product(), product_v2()]);
 }
@@ -122,6 +149,9 @@ fn wincode_reads_and_writes_the_same_bytes() {
     both!("keys_v1", ClusterKeys);
     both!("catalog_head_v1", CatalogHead);
     both!("catalog_chunk_v1", ChunkV1);
+    both!("stock_v1", RecordV1<StockV1>);
+    both!("discount_v1", RecordV1<DiscountV1>);
+    both!("bank_v1", BankPayment);
     both!("cart_v2", CartV2);
     both!("catalog_chunk_v2", ChunkV2);
 }
@@ -185,17 +215,21 @@ fn any_byte_of_any_body_may_be_any_other() {
     }
 }
 
-/// Where the cart's currency is in its golden body.
-fn cart_currency_offset() -> usize {
-    golden_bytes("cart_v1")[HEADER_BYTES..].windows(3).position(|three| three == b"EUR").unwrap()
+/// Where a record's currency is in its golden body.
+fn currency_offset(name: &str) -> usize {
+    golden_bytes(name)[HEADER_BYTES..].windows(3).position(|three| three == b"EUR").unwrap()
 }
 
 /// A length that no body can have is refused before anything is allocated for it.
 #[test]
 fn hostile_lengths_claim_no_memory() {
     let hostile = [&[253][..], &u64::MAX.to_le_bytes()].concat();
-    let behind_currency = HEADER_BYTES + 3 + cart_currency_offset();
-    // Where each record's first length is: of lines, a name, shards, keys, chunks, products.
+    let behind_currency = HEADER_BYTES + 3 + currency_offset("cart_v1");
+    // Behind the currency: two sums of three bytes, a flag, a moment of nine.
+    let deeds = HEADER_BYTES + 3 + currency_offset("bank_v1") + 16;
+    // Behind an epoch of one byte and an op_id.
+    let state = HEADER_BYTES + 18;
+    // Where each record's first length is: of lines, a name, shards, keys, chunks, products, a SKU, a code, deeds.
     let chunk = HEADER_BYTES;
     let lengths = [
         behind_currency,
@@ -206,6 +240,9 @@ fn hostile_lengths_claim_no_memory() {
         chunk,
         behind_currency,
         chunk,
+        state,
+        state,
+        deeds,
     ];
     for ((name, _, good), offset) in golden().into_iter().zip(lengths) {
         let at = decoder_of(name);
@@ -241,7 +278,7 @@ fn a_cart_that_no_cart_can_be_is_malformed() {
     let lower = {
         let good = golden_bytes("cart_v1");
         let mut body = good[HEADER_BYTES..].to_vec();
-        let at = cart_currency_offset();
+        let at = currency_offset("cart_v1");
         body[at..at + 3].copy_from_slice(b"eur");
         resealed(good, &body)
     };
@@ -287,6 +324,33 @@ fn a_checkout_that_no_cart_can_be_in_is_malformed() {
     broken("a code without letters", |cart| cart.codes[0].code = Box::default());
     broken("a code of more than everything", |cart| cart.codes[0].worth = Worth::Percent { basis_points: 10_001 });
     broken("a code that makes it dearer", |cart| cart.codes[0].worth = Worth::Fixed { amount: -1 });
+}
+
+#[test]
+fn a_payment_that_no_bank_can_have_is_malformed() {
+    let broken = |name: &str, change: fn(&mut BankPayment)| {
+        let mut payment = payment();
+        change(&mut payment);
+        let bytes = encode_bank(&payment).unwrap();
+        assert!(matches!(decode_bank(&bytes), Err(DecodeError::Malformed(_))), "{name}");
+    };
+    broken("a currency in lower case", |payment| payment.currency = *b"eur");
+    broken("more captured than authorised", |payment| payment.amount = payment.captured - 1);
+    broken("more refunded than captured", |payment| {
+        payment.refunded = payment.captured + 1;
+        payment.deeds[2].amount = payment.refunded;
+    });
+    broken("captured and void", |payment| payment.state = BankState::Voided);
+    broken("a capture that nothing did", |payment| payment.deeds.truncate(0));
+    broken("a refused capture that moved money", |payment| payment.deeds[1].is_refused = true);
+    broken("a refund that moved nothing", |payment| payment.refunded = 0);
+    broken("a deed of a negative amount", |payment| {
+        payment.deeds.push(BankDeed { amount: -1, ..payment.deeds[1] });
+        payment.captured -= 1;
+    });
+    broken("more deeds than fit", |payment| {
+        payment.deeds.resize(BANK_DEEDS_MAX + 1, BankDeed { amount: 0, ..payment.deeds[0] });
+    });
 }
 
 #[test]

@@ -4,7 +4,8 @@ use proptest::prelude::*;
 
 use crate::{
     codec::{
-        CatalogHead, ClusterKeys, Member, MemberState, ShardEntry, ShardMap,
+        BankDeed, BankDeedKind, BankPayment, BankState, CatalogHead, ClusterKeys, Member, MemberState, ShardEntry,
+        ShardMap,
         record::{Armed, Effect, Receipt, Record, Unsent},
     },
     domain::{
@@ -14,6 +15,25 @@ use crate::{
         product::{Availability, Product},
     },
 };
+
+pub(super) fn payment() -> BankPayment {
+    BankPayment {
+        by: 1 << 114,
+        n: 2,
+        state: BankState::Authorised,
+        amount: 2598,
+        currency: *b"EUR",
+        captured: 1299,
+        refunded: 299,
+        refuses_capture: false,
+        created_at_ms: 1_764_000_000_000,
+        deeds: vec![
+            BankDeed { by: 1 << 114, n: 0, kind: BankDeedKind::Capture, amount: 9999, is_refused: true },
+            BankDeed { by: 1 << 114, n: 1, kind: BankDeedKind::Capture, amount: 1299, is_refused: false },
+            BankDeed { by: 1 << 114, n: 2, kind: BankDeedKind::Refund, amount: 299, is_refused: false },
+        ],
+    }
+}
 
 pub(super) fn line(n: u32) -> Line {
     Line {

@@ -54,7 +54,7 @@ fn p5_and_p6_hold(world: &World) {
 
 /// Where goods are short in one world of eight.
 fn world(shape: usize) -> World {
-    let [mugs, tees, uses] = if shape % 8 == 0 { [2, 1, 1] } else { [5, 5, 1] };
+    let [mugs, tees, uses] = if shape.is_multiple_of(8) { [2, 1, 1] } else { [5, 5, 1] };
     World::new(mugs, tees, uses)
 }
 
