@@ -94,15 +94,36 @@ fn a_library_is_known_where_it_belongs() {
         ("ractor", &["src/actors/", "src/cluster/transport/"]),
         ("ractor_cluster", &["src/cluster/transport/"]),
         ("scylla", &["src/store/cql/"]),
-        ("rustls", &["src/store/cql/connect.rs", "src/events/http_client.rs", "src/cluster/transport/"]),
+        (
+            "rustls",
+            &[
+                "src/store/cql/connect.rs",
+                "src/payments/stripe/client.rs",
+                "src/events/http_client.rs",
+                "src/cluster/transport/",
+            ],
+        ),
         ("rcgen", &["src/cli/demo/certificates.rs"]),
         ("axum", &["src/http/", "src/app/"]),
-        ("serde", &["src/cluster/status.rs", "src/actors/", "src/catalog/", "src/http/", "src/cli/", "src/codec/"]),
+        (
+            "serde",
+            &[
+                "src/cluster/status.rs",
+                "src/actors/",
+                "src/catalog/",
+                "src/payments/stripe/",
+                "src/events/",
+                "src/http/",
+                "src/cli/",
+                "src/codec/",
+            ],
+        ),
         (
             "tokio",
             &[
                 "src/store/",
                 "src/catalog/",
+                "src/payments/",
                 "src/events/",
                 "src/cluster/",
                 "src/actors/",

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use super::{
     entity::{Ask as Wish, copy},
-    world::{Broken, Deed, FATES, Machine, Message, TIMEOUT_MS, World},
+    message::{Deed, Message},
+    world::{Broken, FATES, Machine, TIMEOUT_MS, World},
 };
 use crate::{
     actors::{

@@ -10,6 +10,7 @@ use std::{
 use super::{
     check::Ledger,
     entity::{Ask as Wish, No, Tally, TallyEntity},
+    message::{Deed, Message},
     rng::Rng,
     store::Model,
 };
@@ -64,64 +65,6 @@ pub(super) struct Node {
     skew_ms: i64,
     /// Saves whose answer is awaited: never two of one actor.
     pub(super) out: BTreeMap<u128, u128>,
-}
-
-/// On its way; picked in any order.
-#[derive(Clone, Debug)]
-pub(super) enum Message {
-    /// A load that reaches the store when it is delivered.
-    Load {
-        node: usize,
-        life: u32,
-        id: u128,
-        number: u128,
-    },
-    /// What a load found.
-    Loaded {
-        node: usize,
-        life: u32,
-        id: u128,
-        number: u128,
-        row: Result<Option<Row>, Reason>,
-    },
-    /// A save that reaches the store when it is delivered; `answers` tells whether anybody is told.
-    Save {
-        node: usize,
-        life: u32,
-        id: u128,
-        order: SaveOrder,
-        answers: bool,
-    },
-    Saved {
-        node: usize,
-        life: u32,
-        id: u128,
-        op_id: u128,
-        saved: Saved,
-    },
-    Unmark {
-        id: u128,
-        armed: Armed,
-    },
-    /// A client that does not know, and asks again under the same key.
-    Again {
-        op: u32,
-    },
-    /// What one actor does to another, on its way there.
-    Deed(Deed),
-    /// What came of it, on its way back; `None` = it must be tried again.
-    Performed(Deed, Option<()>),
-}
-
-/// What one actor does to another.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Deed {
-    pub(super) node: usize,
-    pub(super) life: u32,
-    pub(super) id: u128,
-    pub(super) number: u128,
-    pub(super) op: u32,
-    pub(super) to: u128,
 }
 
 /// What a seed is about: every seed draws its own mix, so that rare combinations are common in some.
