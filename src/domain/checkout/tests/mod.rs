@@ -270,6 +270,10 @@ fn a_gateway_that_is_away_does_not_keep_the_shopper_from_another_and_is_asked_un
     let attempt = checkout.as_ref().unwrap().attempt(2).unwrap().clone();
     assert_eq!((attempt.state, attempt.reference.as_deref()), (AttemptState::Approved, Some("pay_1")));
     assert_eq!(checkout.as_ref().unwrap().attempt(1).unwrap().state, AttemptState::Unavailable);
+    // A gateway that let go by itself has nothing to give back.
+    apply(&mut checkout, &on_done(Step::Void(1), Done::Lost), START + 260).unwrap();
+    assert_eq!(checkout.as_ref().unwrap().attempt(1).unwrap().undo, Undo::VoidRefused);
+    assert!(!names(&checkout).contains(&Step::Void(1)));
 }
 
 #[test]

@@ -63,7 +63,7 @@ proptest! {
     #[test]
     fn p5_p6_hold_whatever_happens(
         shape in 0..16_usize,
-        choices in prop::collection::vec(any::<u16>(), 0..700),
+        choices in prop::collection::vec(any::<u16>(), 0..2_500),
     ) {
         let mut world = world(shape);
         world.run(&mut Choices(choices.into_iter()));
@@ -81,7 +81,7 @@ fn worlds_differ() {
         let mut world = world(seed as usize);
         world.run(&mut Seeded {
             state: seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1,
-            left: 100 + (seed as usize % 900),
+            left: 300 + (seed as usize % 2_700),
         });
         world.settle();
         p5_and_p6_hold(&world);

@@ -214,6 +214,11 @@ pub(super) struct World {
 /// Most letters in the post at once.
 const POST_MAX: usize = 60;
 
+/// Which of so many letters arrives next: the newest as often as any other, or nothing would ever come of much.
+fn letter(letters: usize, dice: &mut dyn Dice) -> Option<usize> {
+    if dice.roll(2)? == 0 { Some(letters - 1) } else { dice.roll(letters) }
+}
+
 impl World {
     pub(super) fn new(mugs: u32, tees: u32, uses: u32) -> Self {
         let mut checkout = None;
@@ -252,15 +257,15 @@ impl World {
 
     fn act(&mut self, dice: &mut dyn Dice) -> Option<()> {
         match dice.roll(20)? {
-            0..=5 => {
+            0..=4 => {
                 let pending = pending(self.state());
                 if !pending.is_empty() && self.requests.len() < POST_MAX {
                     let at = dice.roll(pending.len())?;
                     self.requests.push(pending[at].clone());
                 }
             }
-            6..=10 if !self.requests.is_empty() => {
-                let at = dice.roll(self.requests.len())?;
+            5..=10 if !self.requests.is_empty() => {
+                let at = letter(self.requests.len(), dice)?;
                 let again = dice.roll(3)? == 0;
                 let (step, call) = if again { self.requests[at].clone() } else { self.requests.swap_remove(at) };
                 let done = self.perform(&call);
@@ -269,12 +274,12 @@ impl World {
                 }
             }
             11..=14 if !self.answers.is_empty() => {
-                let at = dice.roll(self.answers.len())?;
+                let at = letter(self.answers.len(), dice)?;
                 let again = dice.roll(4)? == 0;
                 let (step, done) = if again { self.answers[at].clone() } else { self.answers.swap_remove(at) };
                 self.tell(&on_done(step, done));
             }
-            15 => self.now += [1, 500, 5_000, 20_000, 61_000, 16 * 60_000][dice.roll(6)?],
+            15 => self.now += [1, 50, 500, 2_000, 5_000, 20_000, 40_000, 61_000][dice.roll(8)?],
             16 => self.tell(&on_wake()),
             17 => {
                 let now = self.now;
@@ -285,10 +290,11 @@ impl World {
                 self.tell(&details());
                 self.tell(&pay(token));
             }
-            19 => match dice.roll(8)? {
+            19 => match dice.roll(12)? {
                 0 => self.tell(&Command::Cancel),
-                1..=3 => self.acted(),
-                4 => self.tell(&Command::Confirm),
+                1 => self.now += 16 * 60_000,
+                2..=6 => self.acted(),
+                7 => self.tell(&Command::Confirm),
                 _ => {}
             },
             _ => {}
