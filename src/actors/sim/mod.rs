@@ -11,6 +11,7 @@ mod check;
 mod cluster;
 mod deliver;
 pub(in crate::actors) mod entity;
+mod message;
 mod planted;
 mod rng;
 mod store;

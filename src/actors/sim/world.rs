@@ -17,11 +17,10 @@ use super::{
 use crate::{
     actors::{
         ask::{Ask, Effect, Failure, Key},
-        durable::{Durable, Input, Outcome, Output, SaveOrder, Surroundings, WAITING_MAX},
+        durable::{Durable, Input, Outcome, Output, Surroundings, WAITING_MAX},
     },
     codec::record::Armed,
     domain::UnixMillis,
-    store::{Reason, Row, Saved},
 };
 
 const NODES: usize = 3;
