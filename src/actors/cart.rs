@@ -6,16 +6,16 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 
 use super::{
-    checkout::CheckoutEntity,
     durable::{Again, Entity},
-    hands::{Hands, Shop},
+    errand::{Answer, Errand, Terms},
+    hands::Hands,
     kinds::{Hosted, in_the_table},
 };
 use crate::{
     codec::{self, DecodeError, EncodeError, record::Record},
     domain::{
-        CartId, CheckoutId, Context, Currency, UnixMillis,
-        cart::{self, Call, Cart, Command, Done, Event, Line, Owner, Refusal, Status, Step},
+        CheckoutId, Context, UnixMillis,
+        cart::{self, Call, Cart, Command, Done, Event, Line, Refusal, Status, Step},
         checkout::{self, CheckoutLine, Email},
         discount::Rule,
         pricing,
@@ -146,33 +146,29 @@ impl Hosted for CartEntity {
 }
 
 async fn perform(hands: &Hands, call: Call) -> Result<Done, Again> {
-    let Call::Open { checkout, cart, owner, currency, lines, codes, email } = call;
-    let create = opened(hands.shop()?, clock::now(), checkout, cart, owner, currency, lines, codes, email)?;
-    match hands.tell::<CheckoutEntity>(checkout.0, checkout::Command::Create(Box::new(create))).await? {
-        Ok(_) => Ok(Done::Opened),
-        Err(refusal) => {
-            tracing::error!(checkout.id = %checkout, %refusal, "a cart was refused its checkout");
-            Err(Again)
-        }
-    }
+    let Call::Open { checkout, .. } = call;
+    let shop = hands.shop()?;
+    let snapshot = shop.catalog.snapshot();
+    let errand = {
+        let product = |sku: &str| snapshot.get(sku).map(|product| &**product);
+        let terms = Terms {
+            now: clock::now(),
+            product: &product,
+            tables: &shop.tables,
+            checkout_ttl_ms: shop.checkout_ttl_ms,
+            checkout_ttl_max_ms: shop.checkout_ttl_max_ms,
+        };
+        errand(call, &terms)?
+    };
+    done(checkout, hands.run(errand).await?)
 }
 
-/// What a checkout begins with: the cart's lines, what the catalogue says of them, and what that costs so far.
-#[expect(clippy::too_many_arguments, reason = "a call's fields, taken apart")]
-fn opened(
-    shop: &Shop,
-    now: UnixMillis,
-    id: CheckoutId,
-    cart: CartId,
-    owner: Owner,
-    currency: Currency,
-    lines: Vec<Line>,
-    codes: Vec<Rule>,
-    email: Option<Box<str>>,
-) -> Result<checkout::Create, Again> {
-    let snapshot = shop.catalog.snapshot();
+/// What is asked of whom to have it done: that a checkout begins with the cart's lines, what the catalogue says of them,
+/// and what that costs so far.
+pub(super) fn errand(call: Call, terms: &Terms<'_>) -> Result<Errand, Again> {
+    let Call::Open { checkout: id, cart, owner, currency, lines, codes, email } = call;
     let with_product = |line: Line| {
-        let product = snapshot.get(&line.sku);
+        let product = (terms.product)(&line.sku);
         CheckoutLine {
             categories: product.map(|product| product.categories.clone()).unwrap_or_default(),
             weight_g: product.map_or(0, |product| product.weight_g),
@@ -186,16 +182,30 @@ fn opened(
         currency,
         items: &items,
         rules: &codes,
-        now,
+        now: terms.now,
         address: None,
         option: None,
-        tables: &shop.tables,
+        tables: terms.tables,
     };
     // A cart's total fits, so its lines' does.
     let quote = pricing::quote(&request).map_err(|_| Again)?.quote;
-    let ttl = (shop.checkout_ttl_ms, shop.checkout_ttl_max_ms);
+    let (ttl_ms, ttl_max_ms) = (terms.checkout_ttl_ms, terms.checkout_ttl_max_ms);
     let email = email.map(Email);
-    Ok(checkout::Create { id, cart, owner, currency, lines, codes, quote, email, ttl_ms: ttl.0, ttl_max_ms: ttl.1 })
+    let create = checkout::Create { id, cart, owner, currency, lines, codes, quote, email, ttl_ms, ttl_max_ms };
+    Ok(Errand::Checkout(id, checkout::Command::Create(Box::new(create))))
+}
+
+/// What the answer means to the cart.
+pub(super) fn done(checkout: CheckoutId, answer: Answer) -> Result<Done, Again> {
+    match answer {
+        Answer::Checkout(Ok(())) => Ok(Done::Opened),
+        Answer::Checkout(Err(refusal)) => {
+            tracing::error!(checkout.id = %checkout, %refusal, "a cart was refused its checkout");
+            Err(Again)
+        }
+        // Nobody else is asked.
+        _ => Err(Again),
+    }
 }
 
 /// A checkout's line as pricing sees it.

@@ -6,13 +6,12 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 
 use super::{
-    cart::CartEntity,
-    discount::{DiscountEntity, discount_id},
+    discount::discount_id,
     durable::{Again, Entity},
+    errand::{Answer, Errand},
     hands::Hands,
     kinds::{Hosted, in_the_table},
-    order::OrderEntity,
-    stock::{StockEntity, stock_id},
+    stock::stock_id,
 };
 use crate::{
     codec::{self, DecodeError, EncodeError, record::Record},
@@ -131,91 +130,108 @@ impl Hosted for CheckoutEntity {
 }
 
 async fn perform(hands: &Hands, call: Call) -> Result<Done, Again> {
-    Ok(match call {
-        Call::Hold { what, by, shopper, until } => hold(hands, what, by, shopper, until).await?,
-        Call::Extend { what, by, until } => act(hands, what, by, Act::Extend { expires_at: until }).await?,
-        Call::Pin { what, by, attempt } => act(hands, what, by, Act::Pin { attempt }).await?,
-        Call::Unpin { what, by, attempt, until } => {
-            act(hands, what, by, Act::Unpin { attempt, expires_at: until }).await?
-        }
-        Call::Commit { what, by } => act(hands, what, by, Act::Commit).await?,
-        Call::Release { what, by } => act(hands, what, by, Act::Release).await?,
-        Call::Forget { what, by } => act(hands, what, by, Act::Forget).await?,
-        Call::Authorise(ask) => {
-            let gateways = &hands.shop()?.gateways;
-            // Nothing was begun where there is no such gateway any more, or it is known to be away.
-            match gateways.authorise(ask, Hands::deadline()).await {
-                Ok(authorised) => Done::Authorised(authorised),
-                Err(_) => return Err(Again),
-            }
-        }
-        Call::Abandon { key, gateway, reference, amount } => {
-            let abandon = Abandon { key, gateway, reference, amount };
-            Done::Abandoned(hands.shop()?.gateways.abandon(abandon, Hands::deadline()).await.map_err(|_| Again)?)
-        }
-        Call::Void(deed) => match hands.shop()?.gateways.void(deed, Hands::deadline()).await.map_err(|_| Again)? {
-            Moved::Yes => Done::Ok,
-            Moved::Refused { .. } => Done::Lost,
-        },
-        Call::Place(placement) => {
-            let id = OrderId::of(placement.checkout).0;
-            let placement = Box::new(placed(*placement, hands.shop()?.capture));
-            match hands.tell::<OrderEntity>(id, order::Command::Place(placement)).await? {
-                Ok(_) => Done::Ok,
-                Err(refusal) => {
-                    tracing::error!(order.id = %id, %refusal, "a paid checkout was refused its order");
-                    return Err(Again);
-                }
-            }
-        }
-        Call::Settle { cart, checkout, bought } => {
-            let _ = hands.tell::<CartEntity>(cart.0, cart::Command::Settle { checkout, bought }).await?; // gone or told
-            Done::Ok
-        }
-        Call::LetGo { cart, checkout } => {
-            let _ = hands.tell::<CartEntity>(cart.0, cart::Command::LetGo { checkout }).await?; // gone or told
-            Done::Ok
-        }
-    })
+    done(&call, hands.run(errand(&call, hands.shop()?.capture)).await?)
 }
 
-async fn hold(hands: &Hands, what: What, by: Reference, shopper: Owner, until: UnixMillis) -> Result<Done, Again> {
+/// What is asked of whom to have it done. `capture` = when a new order takes its money.
+pub(super) fn errand(call: &Call, capture: Capture) -> Errand {
+    match call {
+        Call::Hold { what, by, shopper, until } => hold(what, *by, *shopper, *until),
+        Call::Extend { what, by, until } => act(what, *by, Act::Extend { expires_at: *until }),
+        Call::Pin { what, by, attempt } => act(what, *by, Act::Pin { attempt: *attempt }),
+        Call::Unpin { what, by, attempt, until } => {
+            act(what, *by, Act::Unpin { attempt: *attempt, expires_at: *until })
+        }
+        Call::Commit { what, by } => act(what, *by, Act::Commit),
+        Call::Release { what, by } => act(what, *by, Act::Release),
+        Call::Forget { what, by } => act(what, *by, Act::Forget),
+        Call::Authorise(ask) => Errand::Authorise(ask.clone()),
+        Call::Abandon { key, gateway, reference, amount } => {
+            let (gateway, reference) = (gateway.clone(), reference.clone());
+            Errand::Abandon(Abandon { key: *key, gateway, reference, amount: *amount })
+        }
+        Call::Void(deed) => Errand::Void(deed.clone()),
+        Call::Place(placement) => {
+            let placed = Box::new(placed((**placement).clone(), capture));
+            Errand::Order(OrderId::of(placement.checkout), order::Command::Place(placed))
+        }
+        Call::Settle { cart, checkout, bought } => {
+            Errand::Cart(*cart, cart::Command::Settle { checkout: *checkout, bought: bought.clone() })
+        }
+        Call::LetGo { cart, checkout } => Errand::Cart(*cart, cart::Command::LetGo { checkout: *checkout }),
+    }
+}
+
+fn hold(what: &What, by: Reference, shopper: Owner, expires_at: UnixMillis) -> Errand {
     match what {
         What::Stock { sku, initial, quantity } => {
-            let id = stock_id(&sku).0;
-            let command = stock::Command::Hold { sku, initial, by, quantity, expires_at: until };
-            match hands.tell::<StockEntity>(id, command).await? {
-                Ok(_) => Ok(Done::Ok),
-                Err(stock::Refusal::Insufficient { available }) => Ok(Done::Insufficient { available }),
-                Err(stock::Refusal::TooManyHolds) => Err(Again),
-                Err(_) => Ok(Done::Lost),
-            }
+            let (sku, initial, quantity) = (sku.clone(), *initial, *quantity);
+            Errand::Stock(stock_id(&sku), stock::Command::Hold { sku, initial, by, quantity, expires_at })
         }
         What::Code { code } => {
             let Owner::Guest(shopper) = shopper;
-            let command = discount::Command::Hold { by, shopper: shopper.0.0, expires_at: until };
-            match hands.tell::<DiscountEntity>(discount_id(&code).0, command).await? {
-                Ok(_) => Ok(Done::Ok),
-                Err(discount::Refusal::TooMany) => Err(Again),
-                Err(discount::Refusal::Ended | discount::Refusal::NotHeld) => Ok(Done::Lost),
-                Err(refusal) => Ok(Done::CodeRefused { reason: refusal.to_string().into() }),
-            }
+            let shopper = shopper.0.0;
+            Errand::Discount(discount_id(code), discount::Command::Hold { by, shopper, expires_at })
         }
     }
 }
 
-async fn act(hands: &Hands, what: What, by: Reference, act: Act) -> Result<Done, Again> {
-    let is_done = match what {
-        What::Stock { sku, .. } => {
-            hands.tell::<StockEntity>(stock_id(&sku).0, stock::Command::Act { by, act }).await?.is_ok()
+fn act(what: &What, by: Reference, act: Act) -> Errand {
+    match what {
+        What::Stock { sku, .. } => Errand::Stock(stock_id(sku), stock::Command::Act { by, act }),
+        What::Code { code } => Errand::Discount(discount_id(code), discount::Command::Act { by, act }),
+    }
+}
+
+/// What the answer means to the checkout.
+pub(super) fn done(call: &Call, answer: Answer) -> Result<Done, Again> {
+    Ok(match (call, answer) {
+        (Call::Hold { .. }, Answer::Stock(told)) => match told {
+            Ok(()) => Done::Ok,
+            Err(stock::Refusal::Insufficient { available }) => Done::Insufficient { available },
+            Err(stock::Refusal::TooManyHolds) => return Err(Again),
+            Err(_) => Done::Lost,
+        },
+        (Call::Hold { .. }, Answer::Discount(told)) => match told {
+            Ok(()) => Done::Ok,
+            Err(discount::Refusal::TooMany) => return Err(Again),
+            Err(discount::Refusal::Ended | discount::Refusal::NotHeld) => Done::Lost,
+            Err(refusal) => Done::CodeRefused { reason: refusal.to_string().into() },
+        },
+        // There is nothing to give back or to forget where there is no actor.
+        (Call::Release { .. } | Call::Forget { .. }, Answer::Stock(_) | Answer::Discount(_)) => Done::Ok,
+        (_, Answer::Stock(told)) => {
+            if told.is_ok() {
+                Done::Ok
+            } else {
+                Done::Lost
+            }
         }
-        What::Code { code } => {
-            hands.tell::<DiscountEntity>(discount_id(&code).0, discount::Command::Act { by, act }).await?.is_ok()
+        (_, Answer::Discount(told)) => {
+            if told.is_ok() {
+                Done::Ok
+            } else {
+                Done::Lost
+            }
         }
-    };
-    // There is nothing to give back or to forget where there is no actor.
-    let is_settled = is_done || matches!(act, Act::Release | Act::Forget);
-    Ok(if is_settled { Done::Ok } else { Done::Lost })
+        (_, Answer::Authorised(authorised)) => Done::Authorised(authorised),
+        (_, Answer::Abandoned(abandoned)) => Done::Abandoned(abandoned),
+        (_, Answer::Moved(Moved::Yes)) => Done::Ok,
+        (_, Answer::Moved(Moved::Refused { .. })) => Done::Lost,
+        (_, Answer::Order(Ok(()))) => Done::Ok,
+        (Call::Place(placement), Answer::Order(Err(refusal))) => {
+            tracing::error!(checkout.id = %placement.checkout, %refusal, "a paid checkout was refused its order");
+            return Err(Again);
+        }
+        (_, Answer::Cart(told)) => {
+            if let Err(refusal) = told {
+                tracing::debug!(%refusal, "a cart is gone, and needs to be told nothing");
+            }
+            Done::Ok
+        }
+        // None is asked.
+        (_, Answer::Checkout(_) | Answer::Order(Err(_))) => return Err(Again),
+    })
 }
 
 /// What a checkout gives to make an order, in the order's words.

@@ -9,15 +9,21 @@ use tokio::{sync::Semaphore, time::Instant};
 
 use super::{
     ask::{Ask, Failure},
+    cart::CartEntity,
+    checkout::CheckoutEntity,
+    discount::DiscountEntity,
     durable::Again,
+    errand::{Answer, Errand},
     handle::Handle,
     kinds::Hosted,
+    order::OrderEntity,
     route::Wanted,
+    stock::StockEntity,
 };
 use crate::{
     catalog::Catalog,
     domain::{Id, order::Capture, pricing::Tables},
-    payments::Gateways,
+    payments::{self, Gateways},
     telemetry::metrics::metrics,
 };
 
@@ -81,7 +87,7 @@ impl Hands {
     }
 
     /// By when a gateway must have answered: a little before the deed itself is given up.
-    pub(super) fn deadline() -> Instant {
+    fn deadline() -> Instant {
         Instant::now() + GATEWAY_TIMEOUT
     }
 
@@ -95,17 +101,41 @@ impl Hands {
         tokio::time::timeout(DEED_TIMEOUT, E::perform(self, id, call)).await.unwrap_or(Err(Again))
     }
 
+    /// Asks whom an errand is for, once; it does the same thing once, however often it is asked.
+    pub(super) async fn run(&self, errand: Errand) -> Result<Answer, Again> {
+        // Nothing was begun where there is no such gateway any more, or it is known to be away: later, it may be there.
+        let again = |_: payments::Failure| Again;
+        Ok(match errand {
+            Errand::Cart(id, command) => Answer::Cart(self.tell::<CartEntity>(id.0, command).await?),
+            Errand::Checkout(id, command) => Answer::Checkout(self.tell::<CheckoutEntity>(id.0, command).await?),
+            Errand::Stock(id, command) => Answer::Stock(self.tell::<StockEntity>(id.0, command).await?),
+            Errand::Discount(id, command) => Answer::Discount(self.tell::<DiscountEntity>(id.0, command).await?),
+            Errand::Order(id, command) => Answer::Order(self.tell::<OrderEntity>(id.0, command).await?),
+            Errand::Authorise(ask) => {
+                Answer::Authorised(self.shop()?.gateways.authorise(ask, Self::deadline()).await.map_err(again)?)
+            }
+            Errand::Abandon(ask) => {
+                Answer::Abandoned(self.shop()?.gateways.abandon(ask, Self::deadline()).await.map_err(again)?)
+            }
+            Errand::Capture(deed) => {
+                Answer::Moved(self.shop()?.gateways.capture(deed, Self::deadline()).await.map_err(again)?)
+            }
+            Errand::Void(deed) => {
+                Answer::Moved(self.shop()?.gateways.void(deed, Self::deadline()).await.map_err(again)?)
+            }
+            Errand::Refund(deed) => {
+                Answer::Moved(self.shop()?.gateways.refund(deed, Self::deadline()).await.map_err(again)?)
+            }
+        })
+    }
+
     /// Tells another actor to do something that it does once, however often it is told; what it refused, it refused for
     /// good.
-    pub(super) async fn tell<E: Hosted>(
-        &self,
-        id: Id,
-        command: E::Command,
-    ) -> Result<Result<Arc<E::State>, E::Refusal>, Again> {
+    async fn tell<E: Hosted>(&self, id: Id, command: E::Command) -> Result<Result<(), E::Refusal>, Again> {
         let handle = self.0.handle.get().ok_or(Again)?;
         let ask = Ask { command, by: None, if_revision: None, key: None, timeout: DEED_TIMEOUT, is_deed: true };
         match handle.routed::<E>(id, Wanted::Ask(ask), DEED_TIMEOUT).await {
-            Ok(told) => Ok(Ok(told.what.state)),
+            Ok(_) => Ok(Ok(())),
             Err(Failure::Refused(refusal)) => Ok(Err(refusal)),
             Err(_) => Err(Again),
         }

@@ -15,6 +15,7 @@ pub mod cart;
 pub mod checkout;
 pub mod discount;
 pub mod durable;
+mod errand;
 pub mod handle;
 mod hands;
 mod journey;

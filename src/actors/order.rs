@@ -7,9 +7,10 @@ use futures_util::future::BoxFuture;
 
 use super::{
     durable::{Again, Entity},
+    errand::{Answer, Errand},
     hands::Hands,
     kinds::{Hosted, in_the_table},
-    stock::{StockEntity, stock_id},
+    stock::stock_id,
 };
 use crate::{
     codec::{self, DecodeError, EncodeError, record::Record},
@@ -18,10 +19,8 @@ use crate::{
         cart::Owner,
         holds::Act,
         order::{self, Call, Command, Done, Event, Order, Origin, Refusal, Step},
-        payment::Moved,
         stock::{self, Source},
     },
-    payments,
     store::{IndexEntry, Kind},
 };
 
@@ -147,27 +146,36 @@ impl Hosted for OrderEntity {
 }
 
 async fn perform(hands: &Hands, call: Call) -> Result<Done, Again> {
-    let moved = |moved: Result<Moved, payments::Failure>| moved.map(Done::from).map_err(|_| Again);
+    done(hands.run(errand(call)).await?)
+}
+
+/// What is asked of whom to have it done.
+pub(super) fn errand(call: Call) -> Errand {
+    let stock = |sku: &str, command| Errand::Stock(stock_id(sku), command);
     match call {
-        Call::Capture(deed) => moved(hands.shop()?.gateways.capture(deed, Hands::deadline()).await),
-        Call::Void(deed) => moved(hands.shop()?.gateways.void(deed, Hands::deadline()).await),
-        Call::Refund(deed) => moved(hands.shop()?.gateways.refund(deed, Hands::deadline()).await),
-        Call::Ship { sku, by, quantity } => tell(hands, &sku, stock::Command::Ship { by, quantity }).await,
+        Call::Capture(deed) => Errand::Capture(deed),
+        Call::Void(deed) => Errand::Void(deed),
+        Call::Refund(deed) => Errand::Refund(deed),
+        Call::Ship { sku, by, quantity } => stock(&sku, stock::Command::Ship { by, quantity }),
         Call::Restock { sku, by, quantity, from } => {
             let from = match from {
                 Origin::Sold => Source::Sold,
                 Origin::Returned => Source::Returned,
             };
-            tell(hands, &sku, stock::Command::Restock { by, quantity, from }).await
+            stock(&sku, stock::Command::Restock { by, quantity, from })
         }
-        Call::Forget { sku, by } => tell(hands, &sku, stock::Command::Act { by, act: Act::Forget }).await,
+        Call::Forget { sku, by } => stock(&sku, stock::Command::Act { by, act: Act::Forget }),
     }
 }
 
-async fn tell(hands: &Hands, sku: &str, command: stock::Command) -> Result<Done, Again> {
-    match hands.tell::<StockEntity>(stock_id(sku).0, command).await? {
-        Ok(_) => Ok(Done::Yes),
-        Err(stock::Refusal::TooManyHolds) => Err(Again),
-        Err(refusal) => Ok(Done::Refused { reason: refusal.to_string().into() }),
+/// What the answer means to the order.
+pub(super) fn done(answer: Answer) -> Result<Done, Again> {
+    match answer {
+        Answer::Moved(moved) => Ok(Done::from(moved)),
+        Answer::Stock(Ok(())) => Ok(Done::Yes),
+        Answer::Stock(Err(stock::Refusal::TooManyHolds)) => Err(Again),
+        Answer::Stock(Err(refusal)) => Ok(Done::Refused { reason: refusal.to_string().into() }),
+        // Nobody else is asked.
+        _ => Err(Again),
     }
 }
