@@ -208,7 +208,14 @@ impl<'a, E: Entity, T: Token> Turn<'a, E, T> {
             if_revision: ask.if_revision,
             expire_after_ms: around.expire_after_ms,
         };
-        match self.apply(&ask.command, &context) {
+        let applied = self.apply(&ask.command, &context);
+        // An actor that asks takes the answer for good, also one that nothing changed or that it is refused. Told from
+        // memory alone it might be a deposed owner's: only a row that takes a save shows that it is the newest. That
+        // there is no row was read just now.
+        if ask.is_deed && self.state().is_some() && !planted!(DeedUnconfirmed) {
+            self.dirty = true;
+        }
+        match applied {
             Err(refusal) => Verdict::Failed(Failure::Refused(refusal)),
             Ok(changed) => {
                 let outcome = E::outcome(&ask.command, self.state());

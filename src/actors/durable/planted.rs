@@ -48,6 +48,8 @@ pub(in crate::actors) enum Bug {
     DeedGivenUp,
     /// Nobody is woken for what must still be done elsewhere.
     NotLookedAfter,
+    /// Another actor is told from memory that there is nothing to do.
+    DeedUnconfirmed,
 }
 
 #[cfg(test)]

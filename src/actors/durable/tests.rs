@@ -322,6 +322,28 @@ fn a_refused_save_leaves_what_is_committed_and_certainly_had_no_effect() {
     assert!(bench.told().is_empty() && bench.machine.is_unsettled());
 }
 
+/// What another actor is told for good rests on a row that was seen to be the newest, also where nothing changes.
+#[test]
+fn p2_an_actor_that_asks_is_told_nothing_from_memory_alone() {
+    let deed = |bench: &mut Bench, token| {
+        let (command, timeout) = (Command::Clear, Duration::from_secs(3));
+        let ask = Ask { command, by: None, if_revision: None, key: None, timeout, is_deed: true };
+        let since_ms = bench.around.mono_ms;
+        bench.step(Input::Ask { ask, since_ms, token });
+    };
+    let (mut bench, row) = Bench::with_cart();
+    deed(&mut bench, 2);
+    assert!(bench.told().is_empty(), "it is empty already, as far as this owner knows");
+    let save = bench.save();
+    bench.saved(&save.row, Saved::Applied);
+    assert!(bench.told()[0].1.is_ok());
+
+    deed(&mut bench, 3);
+    let save = bench.save();
+    bench.saved(&save.row, foreign(&save.row, row.version + 7, 9));
+    assert!(!bench.told().iter().any(|(token, told)| *token == 3 && told.is_ok()), "it is another's by now");
+}
+
 /// P3: who repeats what may have happened is never told that nothing did, whichever way the wait ends.
 #[test]
 fn p3_a_repetition_behind_an_unsettled_save_is_told_unknown() {
