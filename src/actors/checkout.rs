@@ -7,7 +7,7 @@ use futures_util::future::BoxFuture;
 
 use super::{
     discount::discount_id,
-    durable::{Again, Entity},
+    durable::{Again, Entity, planted},
     errand::{Answer, Errand},
     hands::Hands,
     kinds::{Hosted, in_the_table},
@@ -48,6 +48,13 @@ impl Entity for CheckoutEntity {
     type Done = Done;
 
     fn decide(state: Option<&Checkout>, command: &Command, context: &Context) -> Result<Vec<Event>, Refusal> {
+        if planted!(CancelledTooLate)
+            && matches!(command, Command::Cancel)
+            && state.is_some_and(|state| state.phase == checkout::Phase::Committing)
+        {
+            let change = checkout::Change::UnwindingBegan(checkout::Undone::Cancelled);
+            return Ok(vec![Event { at: context.now, change }]);
+        }
         checkout::decide(state, command, context)
     }
 

@@ -7,7 +7,7 @@ use futures_util::future::BoxFuture;
 use xxhash_rust::xxh3::xxh3_128;
 
 use super::{
-    durable::{Again, Entity},
+    durable::{Again, Entity, planted},
     hands::Hands,
     kinds::{Hosted, in_the_table},
 };
@@ -15,6 +15,7 @@ use crate::{
     codec::{self, DecodeError, EncodeError, record::Record},
     domain::{
         Context, Id, StockId, UnixMillis,
+        holds::{self, Act},
         stock::{self, Command, Event, Refusal, Stock},
     },
     store::Kind,
@@ -42,11 +43,23 @@ impl Entity for StockEntity {
     type Done = ();
 
     fn decide(state: Option<&Stock>, command: &Command, context: &Context) -> Result<Vec<Event>, Refusal> {
+        if planted!(PinUnfenced)
+            && let Command::Act { by, act: Act::Pin { attempt } } = *command
+            && state.is_some_and(|state| state.holds.open().any(|hold| hold.by == by))
+        {
+            let change = stock::Change::Hold(holds::Change::Pinned { by, attempt });
+            return Ok(vec![Event { at: context.now, change }]);
+        }
         stock::decide(state, command, context)
     }
 
     fn evolve(state: &mut Option<Stock>, event: &Event) {
         stock::evolve(state, event);
+        if planted!(ReleaseForgotten)
+            && let Some(stock) = state
+        {
+            stock.holds.drop_spent(UnixMillis(u64::MAX));
+        }
     }
 
     fn outcome(_: &Command, _: Option<&Stock>) -> u32 {

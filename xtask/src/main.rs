@@ -9,8 +9,9 @@ use std::process::ExitCode;
 
 const HELP: &str = "cargo xtask COMMAND
   test [STAGE …]             every check and test, or these: fmt clippy doc deny tests schemathesis
-  sim [--cluster] [--seed N] [--seeds N] [--first N]
-                             replay one seed with its trace, or run many; of single actors or of whole clusters
+  sim [--cluster | --purchase] [--seed N] [--seeds N] [--first N]
+                             replay one seed with its trace, or run many; of single actors, of whole clusters or of
+                             whole purchases
   bench [--full]             rates and latencies as ratios in one run; --full adds 1,000,000 stored carts
   bench --database           the same against a database and its bare driver; how long shards are dark on it
   bench --cluster            three nodes: forwarded reads, idle nodes, how long shards are dark, a rollout under load
@@ -45,13 +46,15 @@ fn main() -> ExitCode {
 /// The simulation's tests read what to do from the environment.
 fn sim(options: &[String]) -> Result<(), String> {
     let mut command = run::cargo(&["test", "--quiet", "--lib"]);
-    let is_cluster = options.first().is_some_and(|option| option == "--cluster");
-    let (many, one) = if is_cluster {
-        ("actors::sim::cluster::two_thousand_clusters_hold_p1_p2_p3_p8_p9_p10", "actors::sim::cluster::replay")
-    } else {
-        ("actors::sim::ten_thousand_seeds_hold_p1_p2_p3_p9_p10", "actors::sim::replay")
+    let (many, one, options) = match options.split_first().map(|(first, rest)| (first.as_str(), rest)) {
+        Some(("--cluster", rest)) => {
+            ("cluster::two_thousand_clusters_hold_p1_p2_p3_p8_p9_p10", "cluster::replay", rest)
+        }
+        Some(("--purchase", rest)) => {
+            ("purchase::two_thousand_seeds_of_purchases_hold_p1_p2_p4_p5_p6_p10", "purchase::replay", rest)
+        }
+        _ => ("ten_thousand_seeds_hold_p1_p2_p3_p9_p10", "replay", options),
     };
-    let options = if is_cluster { &options[1..] } else { options };
     let mut test = many;
     for pair in options.chunks(2) {
         let [name, value] = pair else { return Err(HELP.to_owned()) };
@@ -66,5 +69,5 @@ fn sim(options: &[String]) -> Result<(), String> {
         };
         command.env(variable, value);
     }
-    run::wait(command.args([test, "--", "--exact", "--nocapture"]))
+    run::wait(command.args([&*format!("actors::sim::{test}"), "--", "--exact", "--nocapture"]))
 }

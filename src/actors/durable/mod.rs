@@ -20,7 +20,7 @@
 mod batch;
 mod deeds;
 mod io;
-mod planted;
+pub(super) mod planted;
 mod receipts;
 mod saving;
 mod trouble;
@@ -30,9 +30,9 @@ mod tests;
 use std::{sync::Arc, time::Duration};
 
 pub use self::io::{Again, Entity, Facts, Input, Note, Outcome, Output, SaveOrder, Surroundings, Token};
-use self::planted::planted;
+pub(super) use self::planted::planted;
 #[cfg(test)]
-pub(super) use self::planted::{Bug, plant};
+pub(super) use self::planted::{Bug, is as is_planted, plant};
 use self::{deeds::Deeds, saving::Flight, trouble::Trouble};
 use super::ask::{Answer, Ask, Effect, Failure};
 use crate::{

@@ -10,7 +10,7 @@ macro_rules! planted {
         is
     }};
 }
-pub(super) use planted;
+pub(in crate::actors) use planted;
 
 /// What can be planted.
 #[cfg(test)]
@@ -50,6 +50,34 @@ pub(in crate::actors) enum Bug {
     NotLookedAfter,
     /// Another actor is told from memory that there is nothing to do.
     DeedUnconfirmed,
+    /// A stock pins for whatever attempt.
+    PinUnfenced,
+    /// What is pinned stays so when its attempt is over.
+    UnpinIgnored,
+    /// A stock remembers no hold that was given back.
+    ReleaseForgotten,
+    /// A checkout's goods are not sold when its order is made.
+    CommitSkipped,
+    /// Goods are held without an end.
+    HoldEndless,
+    /// A cart takes what was bought out of itself whenever it is told.
+    SettledTwice,
+    /// A code is not given back.
+    CodeKept,
+    /// Money is not given back.
+    VoidSkipped,
+    /// A key is not abandoned.
+    AbandonSkipped,
+    /// Money is reserved again under another key.
+    AuthoriseRekeyed,
+    /// Money is taken again under another key.
+    CaptureRekeyed,
+    /// Money is given back again under another key.
+    RefundRekeyed,
+    /// Goods are put back again under another name.
+    RestockRekeyed,
+    /// A checkout is cancelled when its goods are being sold.
+    CancelledTooLate,
 }
 
 #[cfg(test)]
@@ -64,6 +92,6 @@ pub(in crate::actors) fn plant(bug: Option<Bug>) {
 }
 
 #[cfg(test)]
-pub(super) fn is(bug: Bug) -> bool {
+pub(in crate::actors) fn is(bug: Bug) -> bool {
     PLANTED.get() == Some(bug)
 }

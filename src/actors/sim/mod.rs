@@ -13,6 +13,7 @@ mod deliver;
 pub(in crate::actors) mod entity;
 mod message;
 mod planted;
+mod purchase;
 mod rng;
 mod store;
 mod world;

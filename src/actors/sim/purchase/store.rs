@@ -1,0 +1,94 @@
+//! The store as a model: rows by compare-and-set, agenda entries, and everything ever committed.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::kinds::{Call, Histories, Name, Role};
+use crate::{
+    actors::{
+        cart::CartEntity, checkout::CheckoutEntity, discount::DiscountEntity, durable::SaveOrder, order::OrderEntity,
+        stock::StockEntity,
+    },
+    codec::record::{Armed, Record},
+    domain::{cart::Cart, checkout::Checkout, discount::Discount, order::Order, stock::Stock},
+    store::{Row, Saved},
+};
+
+/// One version of a row.
+#[derive(Debug)]
+pub(super) struct Committed<S> {
+    pub(super) row: Row,
+    pub(super) record: Record<S>,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Model {
+    pub(super) carts: Histories<CartEntity>,
+    pub(super) checkouts: Histories<CheckoutEntity>,
+    pub(super) stocks: Histories<StockEntity>,
+    pub(super) discounts: Histories<DiscountEntity>,
+    pub(super) orders: Histories<OrderEntity>,
+    /// Whatever a committed state ever needed done elsewhere.
+    pub(super) needed: BTreeMap<Name, Vec<Call>>,
+    /// Agenda entries: due, whose, version.
+    pub(super) agenda: BTreeSet<(u64, Name, u64)>,
+}
+
+fn head<S>(history: &BTreeMap<u128, Vec<Committed<S>>>, id: u128) -> Option<&S> {
+    history.get(&id)?.last().map(|committed| &committed.record.state)
+}
+
+impl Model {
+    pub(super) fn cart(&self, id: u128) -> Option<&Cart> {
+        head(&self.carts, id)
+    }
+
+    pub(super) fn checkout(&self, id: u128) -> Option<&Checkout> {
+        head(&self.checkouts, id)
+    }
+
+    pub(super) fn stock(&self, id: u128) -> Option<&Stock> {
+        head(&self.stocks, id)
+    }
+
+    pub(super) fn discount(&self, id: u128) -> Option<&Discount> {
+        head(&self.discounts, id)
+    }
+
+    pub(super) fn order(&self, id: u128) -> Option<&Order> {
+        head(&self.orders, id)
+    }
+
+    pub(super) fn row<E: Role>(&self, id: u128) -> Option<Row> {
+        E::histories(self).get(&id)?.last().map(|committed| committed.row.clone())
+    }
+
+    /// The agenda entry first, then the row: as a store does that cannot do both at once.
+    pub(super) fn mark(&mut self, name: Name, armed: Option<Armed>) {
+        if let Some(armed) = armed {
+            self.agenda.insert((armed.due.0, name, armed.version));
+        }
+    }
+
+    pub(super) fn unmark(&mut self, name: Name, armed: Armed) {
+        self.agenda.remove(&(armed.due.0, name, armed.version));
+    }
+
+    pub(super) fn save<E: Role>(&mut self, id: u128, order: &SaveOrder) -> Result<Saved, String> {
+        let name = (E::SORT, id);
+        self.mark(name, order.arm);
+        let head = E::histories(self).get(&id).and_then(|history| history.last()).map(|last| last.row.head());
+        if !order.expect.holds(head) {
+            return Ok(Saved::Lost(head));
+        }
+        let record = E::decode(&order.row.body)?;
+        let needed = self.needed.entry(name).or_default();
+        for (_, call) in E::pending(&record.state) {
+            let call = E::call(call);
+            if !needed.contains(&call) {
+                needed.push(call);
+            }
+        }
+        E::histories_mut(self).entry(id).or_default().push(Committed { row: order.row.clone(), record });
+        Ok(Saved::Applied)
+    }
+}
