@@ -11,6 +11,7 @@ use crate::{
     micro,
     nodes::Nodes,
     options::Options,
+    purchases::Reconciled,
     report::{self, Report},
     scenario::{Kind, Stage},
     shopper::World,
@@ -57,7 +58,9 @@ pub fn run(options: &Options) -> Result<(String, u8), Failed> {
     if let Some(path) = &options.html {
         write(path, report::html::render(&report))?;
     }
-    let is_kept = report.verdicts.iter().all(|verdict| verdict.is_kept);
+    // Goods and money that do not fit fail every run, asked for or not.
+    let fits = report.reconciled.as_ref().is_none_or(Reconciled::is_clean);
+    let is_kept = fits && report.verdicts.iter().all(|verdict| verdict.is_kept);
     Ok((report::text::render(&report), if is_kept { DONE } else { BROKEN }))
 }
 
@@ -89,7 +92,7 @@ async fn loaded(
 ) -> io::Result<Report> {
     // What is made before the run is in its ledger, but not in its latencies.
     let before = Arc::new(World::new(nodes.clone(), Instant::now())?);
-    let stage = Arc::new(Stage::set(kind, options.carts, options.seed, &before).await?);
+    let stage = Arc::new(Stage::set(kind, options.carts, options.units, options.seed, &before).await?);
     let before = Arc::into_inner(before).ok_or_else(|| io::Error::other("somebody still makes carts"))?;
     let world = Arc::new(before.begin(Instant::now())?);
     let inside_max = usize::try_from(options.in_flight).unwrap_or(usize::MAX);
@@ -107,9 +110,20 @@ async fn loaded(
     let ((driven, took), faults) = tokio::join!(driving, faulting);
     driven?;
     let audit = world.ledger.audit(&world.service).await;
+    let reconciled = if world.purchases.is_empty() { None } else { Some(world.purchases.audit(&world.service).await?) };
     let measured = world.measure.read();
     let verdicts = options.objective.iter().map(|objective| objective.judge(&measured, &audit, took)).collect();
-    Ok(Report { scenario: options.name(), schedule, nodes: nodes.all().len(), took, measured, audit, faults, verdicts })
+    Ok(Report {
+        scenario: options.name(),
+        schedule,
+        nodes: nodes.all().len(),
+        took,
+        measured,
+        audit,
+        reconciled,
+        faults,
+        verdicts,
+    })
 }
 
 #[cfg(test)]

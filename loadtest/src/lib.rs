@@ -1,6 +1,7 @@
 //! Load on the public API, and what it took. Knows nothing of the server but that.
 
 pub mod arrivals;
+pub mod buying;
 pub mod catalogue;
 pub mod client;
 pub mod command;
@@ -15,6 +16,7 @@ pub mod micro;
 pub mod nodes;
 pub mod objective;
 pub mod options;
+pub mod purchases;
 pub mod report;
 pub mod run;
 pub mod scenario;

@@ -28,6 +28,10 @@ pub enum Scenario {
     FlashCrowd,
     /// Open one product, and nothing else
     ReadProduct,
+    /// Put three things into a new cart and buy them
+    Purchase,
+    /// Many shoppers, few units, one product; losers try again
+    FlashSale,
     /// Bench: read carts of three lines
     Get,
     /// Bench: add to many carts
@@ -55,6 +59,8 @@ impl Scenario {
             Self::HundredLine => Kind::HundredLine,
             Self::FlashCrowd => Kind::FlashCrowd,
             Self::ReadProduct => Kind::ReadProduct,
+            Self::Purchase => Kind::Purchase,
+            Self::FlashSale => Kind::FlashSale,
             Self::Get => return Err(Micro::Get),
             Self::Add => return Err(Micro::Add),
             Self::Hot => return Err(Micro::Hot),
@@ -137,6 +143,9 @@ pub struct Options {
     /// Carts of hundred-line and of benchmarks
     #[arg(long, value_name = "NUMBER", default_value_t = 100)]
     pub carts: usize,
+    /// Units of the product of flash-sale
+    #[arg(long, value_name = "NUMBER", default_value_t = 100)]
+    pub units: u64,
     /// Connections of benchmarks
     #[arg(long, value_name = "NUMBER", default_value_t = 64, value_parser = clap::value_parser!(u64).range(1..))]
     pub connections: u64,

@@ -53,3 +53,83 @@ impl Cart {
         connection.ask(&self.request("GET", "", None, None)).await
     }
 }
+
+/// A cart on its way to being an order, and the token that opens it.
+#[derive(Clone, Debug)]
+pub struct Checkout {
+    /// Its id.
+    pub id: String,
+    /// The guest's token.
+    pub token: String,
+}
+
+/// Where the goods go.
+const ADDRESS: &str =
+    r#"{"name":"Ada Lovelace","line1":"Torstr. 1","city":"Berlin","postal_code":"10119","country":"DE"}"#;
+
+impl Checkout {
+    /// A request that begins to buy a cart.
+    #[must_use]
+    pub fn begin(cart: &Cart, key: &str) -> Vec<u8> {
+        let body = format!(r#"{{"cart_id":"{}","accept_price_changes":true}}"#, cart.id);
+        asked(&cart.token, "POST", "/v1/checkouts", &[("idempotency-key", key)], Some(&body))
+    }
+
+    /// The checkout that was begun, if one was.
+    #[must_use]
+    pub fn of(answer: &Answer, cart: &Cart) -> Option<Self> {
+        Some(Self { id: answer.json()["id"].as_str()?.to_owned(), token: cart.token.clone() })
+    }
+
+    fn request(&self, method: &str, path: &str, headers: &[(&str, &str)], body: Option<&str>) -> Vec<u8> {
+        asked(&self.token, method, &format!("/v1/checkouts/{}{path}", self.id), headers, body)
+    }
+
+    /// The checkout as it is.
+    #[must_use]
+    pub fn read(&self) -> Vec<u8> {
+        self.request("GET", "", &[], None)
+    }
+
+    /// To whom and where to, made upon a revision.
+    #[must_use]
+    pub fn address(&self, revision: u64, key: &str) -> Vec<u8> {
+        self.patch(revision, key, &format!(r#"{{"email":"ada@shop.example","shipping_address":{ADDRESS}}}"#))
+    }
+
+    /// How it is shipped, made upon a revision.
+    #[must_use]
+    pub fn ship_by(&self, option: &str, revision: u64, key: &str) -> Vec<u8> {
+        self.patch(revision, key, &format!(r#"{{"shipping_option":"{option}"}}"#))
+    }
+
+    fn patch(&self, revision: u64, key: &str, body: &str) -> Vec<u8> {
+        let tag = format!("\"{revision}\"");
+        self.request("PATCH", "", &[("if-match", &tag), ("idempotency-key", key)], Some(body))
+    }
+
+    /// Pays with a token of the sandbox.
+    #[must_use]
+    pub fn complete(&self, token: &str, key: &str) -> Vec<u8> {
+        let body = format!(r#"{{"payment":{{"gateway":"sandbox","token":"{token}"}}}}"#);
+        self.request("POST", "/complete", &[("idempotency-key", key)], Some(&body))
+    }
+
+    /// Ends it.
+    #[must_use]
+    pub fn cancel(&self) -> Vec<u8> {
+        self.request("POST", "/cancel", &[("idempotency-key", "cancel")], None)
+    }
+
+    /// Its order.
+    #[must_use]
+    pub fn order(&self, id: &str) -> Vec<u8> {
+        asked(&self.token, "GET", &format!("/v1/orders/{id}"), &[], None)
+    }
+}
+
+fn asked(token: &str, method: &str, path: &str, headers: &[(&str, &str)], body: Option<&str>) -> Vec<u8> {
+    let bearer = format!("Bearer {token}");
+    let headers: Vec<_> = [("authorization", bearer.as_str())].into_iter().chain(headers.iter().copied()).collect();
+    request(method, path, &headers, body)
+}

@@ -6,7 +6,7 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use crate::{
@@ -16,6 +16,7 @@ use crate::{
     ledger::{Account, Ledger},
     measure::Measure,
     nodes::Nodes,
+    purchases::Purchases,
     service::{Ask, Service},
     shop::Cart,
 };
@@ -29,9 +30,11 @@ pub struct World {
     pub measure: Measure,
     /// What they were told.
     pub ledger: Ledger,
+    /// What they bought.
+    pub purchases: Purchases,
     /// How many adds are acknowledged.
     pub acknowledged: AtomicU64,
-    keys: AtomicU64,
+    pub(crate) keys: AtomicU64,
 }
 
 /// Units to add to a cart.
@@ -77,6 +80,7 @@ impl World {
             service: Arc::new(Service::new(nodes)),
             measure: Measure::new(began)?,
             ledger: Ledger::default(),
+            purchases: Purchases::default(),
             acknowledged: AtomicU64::new(0),
             keys: AtomicU64::new(0),
         })
@@ -170,6 +174,30 @@ impl Shopper {
             self.wrong("a cart without an acknowledged add");
         }
         Some(answer)
+    }
+
+    pub(crate) fn world(&self) -> &Arc<World> {
+        &self.world
+    }
+
+    pub(crate) fn due(&self) -> Instant {
+        self.due
+    }
+
+    /// The next thing should be asked then.
+    pub(crate) fn is_due(&mut self, at: Instant) {
+        self.due = at;
+    }
+
+    /// How many orders all shoppers have.
+    pub(crate) fn orders(&self) -> u64 {
+        self.world.purchases.acknowledged()
+    }
+
+    /// Does something else for a while.
+    pub(crate) async fn wait(&mut self, pause: Duration) {
+        tokio::time::sleep(pause).await;
+        self.due = Instant::now();
     }
 
     /// Something that was answered is wrong.

@@ -14,6 +14,7 @@ use super::{
     discount::DiscountEntity,
     durable::Again,
     errand::{Answer, Errand},
+    failpoint::Deed,
     handle::Handle,
     kinds::Hosted,
     order::OrderEntity,
@@ -98,7 +99,11 @@ impl Hands {
             metrics().actor_overloads_total.with_label_values(&["deeds"]).inc();
             return Err(Again);
         };
-        tokio::time::timeout(DEED_TIMEOUT, E::perform(self, id, call)).await.unwrap_or(Err(Again))
+        let deed = Deed::of(E::KIND, &call);
+        deed.begins();
+        let done = tokio::time::timeout(DEED_TIMEOUT, E::perform(self, id, call)).await.unwrap_or(Err(Again))?;
+        deed.is_done();
+        Ok(done)
     }
 
     /// Asks whom an errand is for, once; it does the same thing once, however often it is asked.

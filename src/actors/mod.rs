@@ -16,6 +16,7 @@ pub mod checkout;
 pub mod discount;
 pub mod durable;
 mod errand;
+pub mod failpoint;
 pub mod handle;
 mod hands;
 mod journey;

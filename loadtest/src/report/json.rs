@@ -61,6 +61,12 @@ pub fn render(report: &Report) -> Value {
             "carts": audit.carts, "acknowledged": audit.acknowledged, "lost": audit.lost, "doubled": audit.doubled,
             "maybe": audit.maybe, "unread": audit.unread, "told": audit.told,
         },
+        "purchases": report.reconciled.as_ref().map(|found| json!({
+            "checkouts": found.checkouts, "orders": found.orders, "acknowledged": found.acknowledged, "units": found.units,
+            "money": found.money, "lost": found.lost, "oversold": found.oversold, "double_charged": found.double_charged,
+            "orders_without_payment": found.unpaid, "payments_without_order": found.orphaned, "held": found.held,
+            "stock_differs": found.differs, "unread": found.unread, "told": found.told,
+        })),
         "faults": faults,
         "objectives": verdicts,
         "seconds": seconds,

@@ -15,6 +15,7 @@ use crate::{
     ledger::Audit,
     measure::Measured,
     objective::Verdict,
+    purchases::Reconciled,
 };
 
 /// The percentiles of every report.
@@ -35,6 +36,8 @@ pub struct Report {
     pub measured: Measured,
     /// What the ledger found.
     pub audit: Audit,
+    /// What became of purchases, if there were to be any.
+    pub reconciled: Option<Reconciled>,
     /// What was done to the service.
     pub faults: Vec<Mark>,
     /// The objectives.

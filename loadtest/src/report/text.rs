@@ -42,6 +42,13 @@ pub fn render(report: &Report) -> String {
         line(format_args!("fault     {:.1} s {} · {answered}", fault.at.as_secs_f64(), fault.command));
     }
     line(format_args!("ledger    {}", report.audit));
+    if let Some(reconciled) = &report.reconciled {
+        line(format_args!("purchases {reconciled}"));
+        for (name, us) in &measured.operations {
+            let [p50, _, p99, ..] = percentiles(us)[..] else { continue };
+            line(format_args!("  {name:<16} {:>8} · {}", us.len(), milliseconds(&[p50, p99])));
+        }
+    }
     for verdict in &report.verdicts {
         line(format_args!("objective {verdict}"));
     }

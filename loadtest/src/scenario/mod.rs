@@ -2,12 +2,14 @@
 
 mod browse_and_cart;
 mod flash_crowd;
+mod flash_sale;
 mod hot_cart;
 mod hundred_line;
+mod purchase;
 mod read_product;
 mod two_device_cart;
 
-use std::{io, sync::Arc, time::Instant};
+use std::{collections::BTreeSet, io, sync::Arc, time::Instant};
 
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 use tokio::task::JoinSet;
@@ -15,6 +17,7 @@ use tokio::task::JoinSet;
 use crate::{
     catalogue::{self, Variant},
     ledger::Account,
+    purchases,
     shopper::{Add, Shopper, World},
 };
 
@@ -36,6 +39,10 @@ pub enum Kind {
     FlashCrowd,
     /// Open one product, and nothing else.
     ReadProduct,
+    /// Put three things into a new cart and buy them.
+    Purchase,
+    /// Many shoppers, few units, one product.
+    FlashSale,
 }
 
 /// What is there when shoppers come.
@@ -45,6 +52,8 @@ pub struct Stage {
     variants: Vec<Variant>,
     carts: Vec<Account>,
     seed: u64,
+    /// Units of the product of a flash sale.
+    units: u64,
 }
 
 impl Stage {
@@ -52,17 +61,34 @@ impl Stage {
     ///
     /// # Errors
     /// When the catalogue cannot be read or the carts cannot be made.
-    pub async fn set(kind: Kind, carts: usize, seed: u64, world: &Arc<World>) -> io::Result<Self> {
+    pub async fn set(kind: Kind, carts: usize, units: u64, seed: u64, world: &Arc<World>) -> io::Result<Self> {
         let variants = catalogue::read(world).await?;
         let carts = match kind {
             Kind::HotCart => fill(world, 1, hot_cart::lines(&variants)).await?,
             Kind::HundredLine => fill(world, carts, hundred_line::lines(&variants)).await?,
             Kind::BrowseAndCart | Kind::TwoDeviceCart | Kind::FlashCrowd | Kind::ReadProduct => Vec::new(),
+            Kind::Purchase => {
+                for sku in variants.iter().map(|variant| &variant.sku).collect::<BTreeSet<_>>() {
+                    world.purchases.sells(&world.service, sku).await?;
+                }
+                Vec::new()
+            }
+            Kind::FlashSale => return Self::sale(variants, units, seed, world).await,
         };
         if kind == Kind::HotCart {
             hot_cart::prepare(&carts, &variants);
         }
-        Ok(Self { kind, variants, carts, seed })
+        Ok(Self { kind, variants, carts, seed, units })
+    }
+
+    /// A sale of the first product: so many units of it, and no more.
+    async fn sale(mut variants: Vec<Variant>, units: u64, seed: u64, world: &Arc<World>) -> io::Result<Self> {
+        variants.truncate(1);
+        for Variant { sku, .. } in &variants {
+            purchases::set_available(&world.service, sku, units).await?;
+            world.purchases.sells(&world.service, sku).await?;
+        }
+        Ok(Self { kind: Kind::FlashSale, variants, carts: Vec::new(), seed, units })
     }
 
     /// The visit of the shopper with this number.
@@ -76,6 +102,8 @@ impl Stage {
             Kind::HundredLine => hundred_line::visit(&mut visit, &mut shopper).await,
             Kind::FlashCrowd => flash_crowd::visit(&mut visit, &mut shopper).await,
             Kind::ReadProduct => read_product::visit(&mut visit, &mut shopper).await,
+            Kind::Purchase => purchase::visit(&mut visit, &mut shopper).await,
+            Kind::FlashSale => flash_sale::visit(&mut visit, number, &mut shopper).await,
         };
     }
 }

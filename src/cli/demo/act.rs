@@ -94,7 +94,8 @@ impl World {
             return Err(format!("the load is on already, at {} adds a second; `load off` first", load.rate));
         }
         let ledger = Arc::<Ledger>::default();
-        *load = Some(Load::start(rate, self.fleet.doors.subscribe(), &ledger).await?);
+        let admins = self.fleet.shown().into_iter().map(|node| node.admin).collect();
+        *load = Some(Load::start(rate, self.fleet.doors.subscribe(), admins, &ledger).await?);
         *locked(&self.ledger) = Some(ledger);
         self.is_loaded.store(true, Ordering::Relaxed);
         Ok(Said::new(format!("shoppers add {rate} times a second"), json!({ "rate": rate })))

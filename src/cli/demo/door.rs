@@ -25,12 +25,14 @@ pub(super) struct Question {
     pub(super) path: String,
     pub(super) token: Option<String>,
     pub(super) key: Option<String>,
+    /// The ETag that a change is made upon.
+    pub(super) if_match: Option<String>,
     pub(super) body: Option<String>,
 }
 
 impl Question {
     pub(super) fn new(method: Method, path: impl Into<String>) -> Self {
-        Self { method, path: path.into(), token: None, key: None, body: None }
+        Self { method, path: path.into(), token: None, key: None, if_match: None, body: None }
     }
 }
 
@@ -86,13 +88,16 @@ async fn exchange(
             sender
         }
     };
-    let Question { method, path, token, key, body } = question;
+    let Question { method, path, token, key, if_match, body } = question;
     let mut request = Request::builder().method(method.clone()).uri(path).header(header::HOST, address.to_string());
     if let Some(token) = token {
         request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
     }
     if let Some(key) = key {
         request = request.header("idempotency-key", key);
+    }
+    if let Some(tag) = if_match {
+        request = request.header(header::IF_MATCH, tag);
     }
     if body.is_some() {
         request = request.header(header::CONTENT_TYPE, "application/json");

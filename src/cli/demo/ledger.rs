@@ -65,6 +65,23 @@ pub(super) struct Totals {
     pub(super) compared: u64,
     /// Carts that the last audit could not read.
     pub(super) unread: u64,
+    /// Orders that were acknowledged and read again.
+    pub(super) orders: u64,
+    /// What they cost together, in minor units.
+    pub(super) money: i64,
+    /// Orders that were acknowledged, and are not there or are not paid.
+    pub(super) orders_lost: u64,
+    /// Units that were bought beyond what there was.
+    pub(super) oversold: u64,
+    /// Checkouts that the bank has charged more than once, or too much.
+    pub(super) double_charged: u64,
+}
+
+impl Totals {
+    /// Whether anything is as it must never be.
+    pub(super) const fn is_wrong(&self) -> bool {
+        self.lost + self.doubled + self.orders_lost + self.oversold + self.double_charged > 0
+    }
 }
 
 /// The totals as they grow.
@@ -88,6 +105,21 @@ impl Ledger {
 
     pub(super) fn leave_unread(&self, carts: u64) {
         locked(&self.0).unread += carts;
+    }
+
+    pub(super) fn order(&self, total: i64, oversold: u64) {
+        let mut totals = locked(&self.0);
+        totals.orders += 1;
+        totals.money = totals.money.saturating_add(total);
+        totals.oversold += oversold;
+    }
+
+    pub(super) fn find_lost_order(&self) {
+        locked(&self.0).orders_lost += 1;
+    }
+
+    pub(super) fn find_double_charge(&self) {
+        locked(&self.0).double_charged += 1;
     }
 
     /// A cart's newest verdict takes the place of the one before.

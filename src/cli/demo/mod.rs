@@ -1,6 +1,7 @@
 //! `trolley demo`: several nodes on one machine, to be killed, frozen and loaded at will.
 
 mod act;
+mod buying;
 mod certificates;
 mod commands;
 mod door;

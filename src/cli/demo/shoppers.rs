@@ -17,6 +17,7 @@ use tokio::{
 };
 
 use super::{
+    buying::Till,
     door::{Answer, Door, Question},
     ledger::{Account, Ledger, Verdict},
 };
@@ -40,7 +41,9 @@ const AUDIT_PATIENCE: Duration = Duration::from_secs(10);
 const TURNS_PER_CART: usize = 200;
 /// Adds between two audits.
 const AUDIT_EVERY: usize = 20;
-/// Products that are bought, so that an add to the wrong line shows.
+/// Adds between two purchases.
+const BUY_EVERY: usize = 20;
+/// Products that are put into carts, so that an add to the wrong line shows.
 const WARES_MAX: usize = 3;
 /// Carts that a shopper reads again at the end; older ones have been read often, and memory has a bound.
 const CARTS_MAX: usize = 512;
@@ -49,6 +52,8 @@ const CARTS_MAX: usize = 512;
 pub(super) struct Load {
     ending: watch::Sender<bool>,
     shoppers: JoinSet<()>,
+    till: Arc<Till>,
+    ledger: Arc<Ledger>,
     pub(super) rate: u32,
 }
 
@@ -60,9 +65,14 @@ impl Load {
     pub(super) async fn start(
         rate: u32,
         doors: watch::Receiver<Arc<[SocketAddr]>>,
+        admins: Vec<SocketAddr>,
         ledger: &Arc<Ledger>,
     ) -> Result<Self, String> {
-        let wares = wares(&doors).await?;
+        let mut goods = wares(&doors).await?;
+        let wares: Arc<[String]> = goods.iter().take(WARES_MAX).cloned().collect();
+        // What is bought is not what carts are filled with, so that nobody waits for it to be sold.
+        let goods = if goods.len() > WARES_MAX { goods.split_off(WARES_MAX) } else { goods };
+        let till = Arc::new(Till::open(goods, admins).await);
         let ending = watch::Sender::new(false);
         let mut shoppers = JoinSet::new();
         let run = clock::random();
@@ -74,6 +84,7 @@ impl Load {
                 run,
                 keys: 0,
                 wares: Arc::clone(&wares),
+                till: Arc::clone(&till),
                 open: Vec::new(),
                 at: number as usize,
                 doors: doors.clone(),
@@ -84,18 +95,19 @@ impl Load {
             };
             shoppers.spawn(shopper.shop());
         }
-        Ok(Self { ending, shoppers, rate })
+        Ok(Self { ending, shoppers, till, ledger: Arc::clone(ledger), rate })
     }
 
-    /// Lets every add be known, and reads every cart once more.
+    /// Lets every add be known, reads every cart once more, and the bank's book.
     pub(super) async fn finish(mut self) {
         self.ending.send_replace(true);
         while self.shoppers.join_next().await.is_some() {}
+        self.till.close(&self.ledger).await;
     }
 }
 
 /// A few products that every shopper may buy many of without choosing anything.
-async fn wares(doors: &watch::Receiver<Arc<[SocketAddr]>>) -> Result<Arc<[String]>, String> {
+async fn wares(doors: &watch::Receiver<Arc<[SocketAddr]>>) -> Result<Vec<String>, String> {
     let all = doors.borrow().clone();
     let question = Question::new(Method::GET, "/v1/products?limit=100");
     for address in all.iter() {
@@ -108,7 +120,7 @@ async fn wares(doors: &watch::Receiver<Arc<[SocketAddr]>>) -> Result<Arc<[String
         };
         let items = found["items"].as_array().map(Vec::as_slice).unwrap_or_default();
         let skus = items.iter().filter(fits).filter_map(|item| item["sku"].as_str().map(str::to_owned));
-        let wares: Arc<[String]> = skus.take(WARES_MAX).collect();
+        let wares: Vec<String> = skus.collect();
         if wares.is_empty() {
             return Err(format!("no product may be bought {TURNS_PER_CART} times without choosing an option"));
         }
@@ -126,18 +138,19 @@ struct Cart {
 }
 
 /// What came of a request that was repeated.
-enum Outcome {
+pub(super) enum Outcome {
     Done(Answer),
     /// For good: nothing was changed.
     Refused,
     Unknown,
 }
 
-struct Shopper {
+pub(super) struct Shopper {
     number: u32,
     run: u128,
     keys: u64,
     wares: Arc<[String]>,
+    till: Arc<Till>,
     doors: watch::Receiver<Arc<[SocketAddr]>>,
     /// A connection to each of the doors, as far as they were needed.
     open: Vec<Door>,
@@ -155,6 +168,21 @@ impl Shopper {
         *self.ending.borrow()
     }
 
+    /// A key of its own for each thing that is asked.
+    pub(super) fn key(&mut self) -> String {
+        self.keys += 1;
+        format!("demo-{:x}-{}-{}", self.run, self.number, self.keys)
+    }
+
+    /// The next thing is asked of another node.
+    pub(super) const fn next_door(&mut self) {
+        self.at += 1;
+    }
+
+    pub(super) fn ledger(&self) -> &Ledger {
+        &self.ledger
+    }
+
     async fn shop(mut self) {
         while !self.is_ending() {
             self.pace.tick().await;
@@ -162,6 +190,12 @@ impl Shopper {
             while cart.turns < TURNS_PER_CART && !self.is_ending() {
                 if !self.add(&mut cart).await {
                     break;
+                }
+                if cart.turns.is_multiple_of(BUY_EVERY) {
+                    let till = Arc::clone(&self.till);
+                    if let Some(goods) = till.pick(clock::random()) {
+                        self.buy(&till, goods).await;
+                    }
                 }
                 if cart.turns.is_multiple_of(AUDIT_EVERY) {
                     self.audit(&mut cart).await;
@@ -204,10 +238,10 @@ impl Shopper {
     async fn add(&mut self, cart: &mut Cart) -> bool {
         let ware = cart.turns % self.wares.len();
         cart.turns += 1;
-        self.keys += 1;
+        let key = self.key();
         let question = Question {
             token: Some(cart.token.clone()),
-            key: Some(format!("demo-{:x}-{}-{}", self.run, self.number, self.keys)),
+            key: Some(key),
             body: Some(json!({ "sku": self.wares[ware], "quantity": 1 }).to_string()),
             ..Question::new(Method::POST, format!("/v1/carts/{}/items", cart.id))
         };
@@ -230,7 +264,7 @@ impl Shopper {
     }
 
     /// Asks one node after another until the outcome is known; also tells whether the first said no.
-    async fn ask(&mut self, question: &Question) -> (Outcome, bool) {
+    pub(super) async fn ask(&mut self, question: &Question) -> (Outcome, bool) {
         let mut ended_at: Option<Instant> = None;
         for attempt in 0_usize.. {
             let was_refused_first = attempt > 0;

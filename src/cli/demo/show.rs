@@ -124,7 +124,7 @@ impl Screen {
 
     fn ledger(&self, totals: &Totals, rate: u64) -> String {
         let text = format!("{} · {}/s", ledger_line(totals), thousands(rate));
-        if totals.lost + totals.doubled > 0 { self.red(&text) } else { text }
+        if totals.is_wrong() { self.red(&text) } else { text }
     }
 
     fn red(&self, text: &str) -> String {
@@ -217,7 +217,15 @@ pub(super) fn ledger_line(totals: &Totals) -> String {
         thousands(totals.doubled),
         thousands(totals.refused_first)
     );
-    for (what, count) in [("unknown", totals.unknown), ("carts unread", totals.unread)] {
+    if totals.orders > 0 {
+        let (orders, whole, cents) = (thousands(totals.orders), totals.money.unsigned_abs() / 100, totals.money % 100);
+        let (money, oversold, double) = (thousands(whole), totals.oversold, totals.double_charged);
+        // A string takes all.
+        let _ =
+            write!(text, " · orders {orders} for {money}.{cents:02} · oversold {oversold} · double charged {double}");
+    }
+    for (what, count) in [("orders lost", totals.orders_lost), ("unknown", totals.unknown), ("not read", totals.unread)]
+    {
         if count > 0 {
             let _ = write!(text, " · {what} {}", thousands(count)); // a string takes all
         }
@@ -258,6 +266,8 @@ mod tests {
         let totals = Totals { acknowledged: 48_210, refused_first: 3, ..Totals::default() };
         assert_eq!(ledger_line(&totals), "acknowledged 48,210 · lost 0 · doubled 0 · refused first 3");
         assert!(ledger_line(&Totals { unknown: 1, ..totals }).ends_with(" · unknown 1"));
+        let bought = ledger_line(&Totals { orders: 1_204, money: 2_150_005, ..totals });
+        assert!(bought.ends_with(" · orders 1,204 for 21,500.05 · oversold 0 · double charged 0"), "{bought}");
         assert_eq!([0, 999, 1_000, 1_234_567].map(thousands), ["0", "999", "1,000", "1,234,567"]);
     }
 

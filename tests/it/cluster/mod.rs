@@ -5,6 +5,7 @@ mod forward;
 mod hostile;
 mod node;
 mod partition;
+mod purchase;
 mod rollout;
 mod shop;
 mod stream;

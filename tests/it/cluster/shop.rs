@@ -13,7 +13,10 @@ use loadtest::{
 };
 use serde_json::Value;
 use tokio::task::JoinHandle;
-use trolley::store::{Embedded, Store, embedded, remote};
+use trolley::{
+    actors::failpoint::VARIABLE,
+    store::{Embedded, Store, embedded, remote},
+};
 
 use crate::support::{Server, TempDir, cql::Keyspace, wait::until};
 
@@ -77,6 +80,17 @@ impl Shop {
 
     /// Starts a node that does not run.
     pub(super) fn start(&mut self, name: &str) {
+        self.start_with(name, |_| {});
+    }
+
+    /// The same; it ends by itself at this deed.
+    pub(super) fn start_failing(&mut self, name: &str, point: &str) {
+        self.start_with(name, |command| {
+            command.env(VARIABLE, point);
+        });
+    }
+
+    fn start_with(&mut self, name: &str, environment: impl FnOnce(&mut Command)) {
         self.connect(name);
         let said = self.said.get(name).cloned().unwrap_or_default();
         let dir = self.dir.0.clone();
@@ -98,6 +112,7 @@ impl Shop {
             for option in &said {
                 command.args(["--set", option]);
             }
+            environment(command);
         };
         let server = Server::start_with(&dir.join(name), adjust);
         self.nodes.insert(name.to_owned(), server);
@@ -133,6 +148,11 @@ impl Shop {
     /// Takes a node out, to be killed, stopped or awaited.
     pub(super) fn take(&mut self, name: &str) -> Server {
         self.nodes.remove(name).unwrap()
+    }
+
+    /// All that run, by their names.
+    pub(super) fn servers(&self) -> impl Iterator<Item = (&String, &Server)> {
+        self.nodes.iter()
     }
 
     fn names(&self) -> Vec<String> {
