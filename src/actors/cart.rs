@@ -14,12 +14,13 @@ use super::{
 use crate::{
     codec::{self, DecodeError, EncodeError, record::Record},
     domain::{
-        CheckoutId, Context, UnixMillis,
+        CartId, CheckoutId, Context, Id, UnixMillis,
         cart::{self, Call, Cart, Command, Done, Event, Line, Refusal, Status, Step},
         checkout::{self, CheckoutLine, Email},
         discount::Rule,
         pricing,
     },
+    events::{self, Data},
     store::Kind,
     telemetry::clock,
 };
@@ -41,6 +42,7 @@ impl Entity for CartEntity {
     type Step = Step;
     type Call = Call;
     type Done = Done;
+    type Glimpse = Option<Data>;
 
     fn decide(state: Option<&Cart>, command: &Command, context: &Context) -> Result<Vec<Event>, Refusal> {
         if planted!(SettledTwice)
@@ -90,6 +92,14 @@ impl Entity for CartEntity {
         cart::on_done(step, done)
     }
 
+    fn glimpse(cart: Option<&Cart>, event: &Event) -> Option<Data> {
+        events::of_cart(event, cart)
+    }
+
+    fn tell(_: &Event, data: Option<Data>, _: Option<&Cart>, told: &mut Vec<Data>) {
+        told.extend(data);
+    }
+
     fn ttl_s(cart: &Cart) -> Option<u32> {
         match cart.status {
             Status::Open | Status::CheckingOut => None,
@@ -126,6 +136,10 @@ impl Entity for CartEntity {
 
 impl Hosted for CartEntity {
     in_the_table!(Cart, carts);
+
+    fn name(id: u128) -> String {
+        CartId(Id(id)).to_string()
+    }
 
     fn revision(cart: &Cart) -> u64 {
         cart.revision

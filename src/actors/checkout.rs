@@ -16,7 +16,7 @@ use super::{
 use crate::{
     codec::{self, DecodeError, EncodeError, record::Record},
     domain::{
-        Context, OrderId, Reference, UnixMillis,
+        CheckoutId, Context, Id, OrderId, Reference, UnixMillis,
         cart::{self, Owner},
         checkout::{self, Call, Checkout, Command, Done, Event, Refusal, Step, What},
         discount,
@@ -25,6 +25,7 @@ use crate::{
         payment::Moved,
         stock,
     },
+    events::{self, CheckoutBefore, Data},
     payments::Abandon,
     store::Kind,
 };
@@ -46,6 +47,7 @@ impl Entity for CheckoutEntity {
     type Step = Step;
     type Call = Call;
     type Done = Done;
+    type Glimpse = Option<CheckoutBefore>;
 
     fn decide(state: Option<&Checkout>, command: &Command, context: &Context) -> Result<Vec<Event>, Refusal> {
         if planted!(CancelledTooLate)
@@ -90,6 +92,14 @@ impl Entity for CheckoutEntity {
         checkout::on_done(step, done)
     }
 
+    fn glimpse(state: Option<&Checkout>, _: &Event) -> Option<CheckoutBefore> {
+        state.map(CheckoutBefore::of)
+    }
+
+    fn tell(event: &Event, before: Option<CheckoutBefore>, after: Option<&Checkout>, told: &mut Vec<Data>) {
+        told.extend(events::of_checkout(event, before, after));
+    }
+
     fn ttl_s(state: &Checkout) -> Option<u32> {
         state.is_ended().then_some(ENDED_TTL_S)
     }
@@ -110,6 +120,10 @@ impl Entity for CheckoutEntity {
 
 impl Hosted for CheckoutEntity {
     in_the_table!(Checkout, checkouts);
+
+    fn name(id: u128) -> String {
+        CheckoutId(Id(id)).to_string()
+    }
 
     fn revision(state: &Checkout) -> u64 {
         state.revision

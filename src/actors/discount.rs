@@ -17,6 +17,7 @@ use crate::{
         Context, DiscountId, Id, UnixMillis,
         discount::{self, Command, Discount, Event, Refusal},
     },
+    events::Data,
     store::Kind,
 };
 
@@ -40,6 +41,7 @@ impl Entity for DiscountEntity {
     type Step = ();
     type Call = ();
     type Done = ();
+    type Glimpse = ();
 
     fn decide(state: Option<&Discount>, command: &Command, context: &Context) -> Result<Vec<Event>, Refusal> {
         discount::decide(state, command, context)
@@ -77,6 +79,11 @@ impl Entity for DiscountEntity {
         Command::Expire
     }
 
+    fn glimpse(_: Option<&Discount>, _: &Event) {}
+
+    /// What becomes of codes is told by carts and orders.
+    fn tell(_: &Event, (): (), _: Option<&Discount>, _: &mut Vec<Data>) {}
+
     fn ttl_s(_: &Discount) -> Option<u32> {
         None
     }
@@ -99,6 +106,10 @@ impl Entity for DiscountEntity {
 
 impl Hosted for DiscountEntity {
     in_the_table!(Discount, discounts);
+
+    fn name(id: u128) -> String {
+        DiscountId(Id(id)).to_string()
+    }
 
     fn revision(state: &Discount) -> u64 {
         state.revision

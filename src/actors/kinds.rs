@@ -32,6 +32,8 @@ pub(super) trait Hosted: Entity {
     fn residents(kinds: &mut Kinds) -> &mut Residents<Self>;
     /// The committed states of those of this kind.
     fn shown(shows: &Shows) -> &Arc<Shown<Self::State>>;
+    /// Its id as text, as events name it.
+    fn name(id: u128) -> String;
     /// What clients see as its revision.
     fn revision(state: &Self::State) -> u64;
     /// A command's bytes, for other nodes.
@@ -55,6 +57,7 @@ pub(super) enum To<E: Entity> {
     Loaded(u128, Result<Option<Row>, Reason>),
     Saved(u128, Saved),
     Performed(u128, Result<E::Done, Again>),
+    Published { up_to: u64, published: bool },
     Wake(Armed),
     Tick,
 }
@@ -90,6 +93,7 @@ fn take<E: Hosted>(
         To::Loaded(number, result) => Input::Loaded(number, result),
         To::Saved(op_id, saved) => Input::Saved(op_id, saved),
         To::Performed(number, result) => Input::Performed(number, result),
+        To::Published { up_to, published } => Input::Published { up_to, published },
         To::Wake(armed) => Input::Wake(armed),
         To::Tick => Input::Tick,
     };

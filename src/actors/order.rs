@@ -21,6 +21,7 @@ use crate::{
         order::{self, Call, Command, Done, Event, Order, Origin, Refusal, Step},
         stock::{self, Source},
     },
+    events::{self, Data, OrderBefore},
     store::{IndexEntry, Kind},
 };
 
@@ -57,6 +58,7 @@ impl Entity for OrderEntity {
     type Step = Step;
     type Call = Call;
     type Done = Done;
+    type Glimpse = OrderBefore;
 
     fn decide(state: Option<&Order>, command: &Command, context: &Context) -> Result<Vec<Event>, Refusal> {
         order::decide(state, command, context)
@@ -94,6 +96,14 @@ impl Entity for OrderEntity {
         order::on_done(step, done)
     }
 
+    fn glimpse(state: Option<&Order>, event: &Event) -> OrderBefore {
+        OrderBefore::of(event, state)
+    }
+
+    fn tell(event: &Event, before: OrderBefore, after: Option<&Order>, told: &mut Vec<Data>) {
+        events::of_order(event, &before, after, told);
+    }
+
     fn ttl_s(_: &Order) -> Option<u32> {
         None
     }
@@ -119,6 +129,10 @@ impl Entity for OrderEntity {
 
 impl Hosted for OrderEntity {
     in_the_table!(Order, orders);
+
+    fn name(id: u128) -> String {
+        OrderId(Id(id)).to_string()
+    }
 
     fn revision(state: &Order) -> u64 {
         state.revision

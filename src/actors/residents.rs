@@ -23,8 +23,9 @@ use super::{
     shard::Message,
 };
 use crate::{
-    codec::record::Armed,
+    codec::record::{Armed, Unsent},
     domain::ShardId,
+    events::{self, Offer, Outgoing, Relay, Spill},
     store::{Done, Saved, Store},
     telemetry::metrics::metrics,
 };
@@ -112,6 +113,8 @@ pub(super) struct Ground {
     pub(super) op_id_next: u128,
     /// Through which actors do what their states need done elsewhere.
     pub(super) hands: Hands,
+    /// Who takes events; `None` = nobody wants any.
+    pub(super) relay: Option<Relay>,
 }
 
 impl Ground {
@@ -301,6 +304,7 @@ impl<E: Hosted> Residents<E> {
                         back(id, To::Performed(number, result));
                     });
                 }
+                Output::Publish { up_to, events, spilled } => publish::<E>(id, up_to, events, spilled, ground),
                 Output::Unmark(armed) => unmark::<E>(id, armed, ground),
                 Output::Fenced => after.fenced = true,
                 Output::Note(note) => count::<E>(id, &note),
@@ -340,11 +344,16 @@ fn load<E: Hosted>(id: u128, number: u128, serial: bool, ground: &Ground) {
 
 fn save<E: Hosted>(id: u128, order: SaveOrder, ground: &Ground) {
     let (back, asked) = (ground.back::<E>(), Instant::now());
-    let SaveOrder { expect, row, arm, listed, riders } = order;
+    let SaveOrder { expect, row, arm, spill, listed, riders } = order;
     metrics().actor_coalesced_commands.observe(riders as f64);
     metrics().store_saved_bytes_total.inc_by(row.body.len() as u64);
     let (op_id, epoch) = (row.op_id, row.epoch);
-    let marks = arm.map(|armed| agenda::entry(ground.shard, E::KIND, id, armed)).into_iter().chain(listed).collect();
+    let mut marks: Vec<_> =
+        arm.map(|armed| agenda::entry(ground.shard, E::KIND, id, armed)).into_iter().chain(listed).collect();
+    if !spill.is_empty() {
+        let name = E::name(id);
+        marks.extend(outgoing(&name, spill).map(|event| Spill::entry(&name, &event)));
+    }
     let done = Done::new(move |saved| {
         let outcome = match &saved {
             Saved::Applied => "applied",
@@ -359,6 +368,28 @@ fn save<E: Hosted>(id: u128, order: SaveOrder, ground: &Ground) {
         back(id, To::Saved(op_id, saved));
     });
     ground.store.save_then(E::KIND, id, expect, row, marks, done);
+}
+
+/// Events of a later release are left to nodes of that release, and all after them.
+fn outgoing(name: &str, events: impl IntoIterator<Item = Unsent>) -> impl Iterator<Item = Outgoing> {
+    events.into_iter().map_while(move |Unsent { sequence, kind, at, body }| {
+        let event = Outgoing::from_parts(name, sequence, kind, at, body.into());
+        event.inspect_err(|why| tracing::error!(%why, actor.id = name, "an event cannot be told by this release")).ok()
+    })
+}
+
+fn publish<E: Hosted>(id: u128, up_to: u64, events: Vec<Unsent>, spilled: bool, ground: &Ground) {
+    let (back, name, count) = (ground.back::<E>(), E::name(id), events.len());
+    let events: Vec<_> = outgoing(&name, events).collect();
+    let is_whole = events.len() == count;
+    let later = ground.back::<E>();
+    let done = events::Done::new(move |published| {
+        back(id, To::Published { up_to, published: published && is_whole });
+    });
+    let offer = Offer { actor: name.into(), events, spilled, done };
+    if !ground.relay.as_ref().is_some_and(|relay| relay.offer(offer)) {
+        later(id, To::Published { up_to, published: false });
+    }
 }
 
 fn unmark<E: Entity>(id: u128, armed: Armed, ground: &Ground) {

@@ -176,6 +176,7 @@ impl Actor for ShardActor {
             back: myself,
             op_id_next: clock::random(),
             hands: setting.hands.clone(),
+            relay: setting.options.relay.clone(),
         };
         Ok(State {
             kinds: Kinds::new(&setting.door.shows),
@@ -236,6 +237,7 @@ impl State {
             epoch: self.setting.epoch,
             fence: self.setting.fence,
             expire_after_ms: self.setting.options.expire_after_ms,
+            emits: self.setting.options.relay.is_some(),
         }
     }
 

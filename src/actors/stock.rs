@@ -18,6 +18,7 @@ use crate::{
         holds::{self, Act},
         stock::{self, Command, Event, Refusal, Stock},
     },
+    events::{self, Data},
     store::Kind,
 };
 
@@ -41,6 +42,7 @@ impl Entity for StockEntity {
     type Step = ();
     type Call = ();
     type Done = ();
+    type Glimpse = Option<u32>;
 
     fn decide(state: Option<&Stock>, command: &Command, context: &Context) -> Result<Vec<Event>, Refusal> {
         if planted!(PinUnfenced)
@@ -90,6 +92,14 @@ impl Entity for StockEntity {
         Command::Expire
     }
 
+    fn glimpse(state: Option<&Stock>, _: &Event) -> Option<u32> {
+        state.map(|stock| stock.available)
+    }
+
+    fn tell(event: &Event, available_before: Option<u32>, after: Option<&Stock>, told: &mut Vec<Data>) {
+        events::of_stock(event, available_before, after, told);
+    }
+
     fn ttl_s(_: &Stock) -> Option<u32> {
         None
     }
@@ -109,6 +119,10 @@ impl Entity for StockEntity {
 
 impl Hosted for StockEntity {
     in_the_table!(Stock, stocks);
+
+    fn name(id: u128) -> String {
+        StockId(Id(id)).to_string()
+    }
 
     fn revision(state: &Stock) -> u64 {
         state.revision

@@ -26,6 +26,7 @@ use super::{
 use crate::{
     cluster::{Host, Lease, Links, OwnedShard, Routes},
     domain::ShardId,
+    events::Relay,
     store::{Reason, Store},
     telemetry::{clock, metrics::metrics},
 };
@@ -46,6 +47,8 @@ pub struct Options {
     pub idle_after_ms: u64,
     /// What all actors in memory may weigh, in bytes (estimated); the longest unused leave first.
     pub resident_bytes_max: usize,
+    /// Who takes events; `None` = nobody wants any, and none is made.
+    pub relay: Option<Relay>,
 }
 
 impl Default for Options {
@@ -55,6 +58,7 @@ impl Default for Options {
             expire_after_ms: 90 * 24 * 60 * 60 * 1000,
             idle_after_ms: 15 * 60 * 1000,
             resident_bytes_max: 512 * 1024 * 1024,
+            relay: None,
         }
     }
 }

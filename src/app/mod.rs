@@ -25,6 +25,7 @@ use crate::{
     cli::config::{CHECKOUT_LIFE_MAX, Config, StoreKind},
     cluster::{self, Input},
     domain::pricing::Tables,
+    events::{self, Relay},
     http::{self, App, Cors, GuestTokens, Parts, admin::Admin, serve::Limits},
     payments::stripe,
     store::{Cql, Embedded, Memory, Reason, Remote, Store, cql, embedded, remote},
@@ -67,6 +68,9 @@ pub enum Error {
         /// What is wrong.
         why: String,
     },
+    /// The sinks of events.
+    #[error("events: {0}")]
+    Events(#[from] events::WrongEndpoint),
     /// A listener.
     #[error("{what} cannot listen on {address}: {why}; is another node running?")]
     Listen {
@@ -170,7 +174,9 @@ pub async fn serve(config: Config) -> Result<(), Error> {
         (address(&public, config.http_listen), address(&operators, config.admin_listen));
 
     let tables = Arc::new(tables(&config)?);
+    let sinks = config.events.open()?;
     let store = open_store(&config).await?;
+    let relay = Relay::start(sinks, Arc::clone(&store), events::Options::default());
     // Where nobody else can be, nobody is listened for.
     let shared = !store.is_exclusive();
     let nodes = if shared { Some(listen("cluster.listen", config.cluster_listen).await?) } else { None };
@@ -185,7 +191,7 @@ pub async fn serve(config: Config) -> Result<(), Error> {
         (joined, way) = (linked, Some(open));
     }
     let (keys, this) = (joined.keys.clone(), joined.node.clone());
-    let mut system = System::start(actor_options(&config), Arc::clone(&store), this.clone()).await?;
+    let mut system = System::start(actor_options(&config, &relay), Arc::clone(&store), this.clone()).await?;
     let mut part = joined.take_part(&system, Arc::clone(&store));
     if let Some(way) = &way {
         way.open(&system, &part.keeper);
@@ -237,6 +243,7 @@ pub async fn serve(config: Config) -> Result<(), Error> {
         handle: system.handle(),
         catalog: catalog.clone(),
         store: Arc::clone(&store),
+        relay: relay.clone(),
         sandbox,
         token: config.admin_token.clone(),
         address: admin_address,
@@ -290,6 +297,8 @@ pub async fn serve(config: Config) -> Result<(), Error> {
     let _ = stop.send(true);
     let _ = public.await;
     system.stop(config.shutdown_patience).await;
+    // What is not delivered by then is in its actor's row.
+    relay.stop(config.shutdown_patience).await;
     following.abort();
     part.leave().await;
     if let Some(way) = way {
@@ -318,12 +327,13 @@ fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
-fn actor_options(config: &Config) -> actors::Options {
+fn actor_options(config: &Config, relay: &Relay) -> actors::Options {
     actors::Options {
         shards: config.actors_shards,
         expire_after_ms: millis(config.carts_expire_after),
         idle_after_ms: millis(config.actors_idle_after),
         resident_bytes_max: config.actors_resident_bytes_max,
+        relay: (!relay.is_idle()).then(|| relay.clone()),
     }
 }
 

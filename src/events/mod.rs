@@ -12,6 +12,9 @@ mod http_client;
 mod kinds;
 mod lane;
 mod of_cart;
+mod of_checkout;
+mod of_order;
+mod of_stock;
 mod outgoing;
 mod relay;
 mod signature;
@@ -30,6 +33,9 @@ pub use self::{
     kinds::{Data, EventType},
     lane::Patience,
     of_cart::of_cart,
+    of_checkout::{CheckoutBefore, of_checkout},
+    of_order::{OrderBefore, of_order},
+    of_stock::of_stock,
     outgoing::{ACTOR_BYTES_MAX, DATA_BYTES_MAX, Malformed, Outgoing},
     relay::{Done, Offer, Options, Relay, ReplayError},
     signature::{Signer, WrongSecret},

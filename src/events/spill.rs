@@ -30,16 +30,21 @@ impl Spill {
     /// # Errors
     /// Why the store did not take them: the actor keeps them in its row.
     pub async fn put(&self, actor: &str, events: &[Outgoing]) -> Result<(), Reason> {
-        let entry = |event: &Outgoing| IndexEntry {
+        // A page at a time: a batch stays far below what a store takes at once.
+        for page in events.chunks(PAGE) {
+            self.0.index_put(page.iter().map(|event| Self::entry(actor, event)).collect()).await?;
+        }
+        Ok(())
+    }
+
+    /// The entry of one event, for whoever saves it together with the row that has no room for it any more.
+    #[must_use]
+    pub fn entry(actor: &str, event: &Outgoing) -> IndexEntry {
+        IndexEntry {
             partition: partition(actor),
             key: Box::from(event.sequence().to_be_bytes().as_slice()),
             value: Writer::new().event(event),
-        };
-        // A page at a time: a batch stays far below what a store takes at once.
-        for page in events.chunks(PAGE) {
-            self.0.index_put(page.iter().map(entry).collect()).await?;
         }
-        Ok(())
     }
 
     /// An actor's oldest spilled events.

@@ -8,7 +8,7 @@ use axum::{
     http::{HeaderMap, Method, StatusCode, header},
     middleware::Next,
     response::{IntoResponse, Response},
-    routing::{get, post, put},
+    routing::{delete, get, post, put},
 };
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
@@ -16,7 +16,7 @@ use subtle::ConstantTimeEq;
 use tokio::sync::watch;
 
 use super::{
-    BODY_BYTES_MAX, admin_shop, edge,
+    BODY_BYTES_MAX, admin_events, admin_shop, edge,
     problem::{self, Code, Problem},
 };
 use crate::{
@@ -24,6 +24,7 @@ use crate::{
     catalog::{self, Catalog},
     cluster::{self, Overview},
     domain::CartId,
+    events::Relay,
     payments::Sandbox,
     store::Store,
     telemetry::{clock, logs, metrics::metrics},
@@ -48,6 +49,8 @@ pub struct Admin {
     pub catalog: Catalog,
     /// For its health.
     pub store: Arc<dyn Store>,
+    /// Keeps what sinks did not take.
+    pub relay: Relay,
     /// The bank of play money, if it takes payments: its book is looked into.
     pub sandbox: Option<Sandbox>,
     /// Operators' token, if one is configured.
@@ -94,6 +97,9 @@ pub fn router(admin: Admin) -> Router {
         .route("/admin/orders/{id}/refunds", post(admin_shop::refund))
         .route("/admin/orders/{id}/capture", post(admin_shop::capture))
         .route("/admin/sandbox/payments", get(admin_shop::book))
+        .route("/admin/events/dead", get(admin_events::list))
+        .route("/admin/events/dead/{id}", delete(admin_events::forget))
+        .route("/admin/events/dead/{id}/replay", post(admin_events::replay))
         .route("/admin/log-level", get(log_level).put(set_log_level))
         .fallback(problem::no_route)
         .method_not_allowed_fallback(problem::no_method)

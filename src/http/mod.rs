@@ -1,6 +1,7 @@
 //! The public API and the operators' listener. Handlers make three moves: convert in, ask, convert out.
 
 pub mod admin;
+mod admin_events;
 mod admin_shop;
 mod cart_json;
 mod carts;

@@ -8,7 +8,11 @@ use std::{
 
 use super::{
     Committed, Durable, Entity, Flight, Note, Output, Phase, Rider, SaveOrder, Surroundings, Token, Verdict, Work,
-    deeds::LOOK_AFTER_MS, planted::planted, receipts, release, reply, saving::ANSWER_AFTER_MAX_MS,
+    deeds::LOOK_AFTER_MS,
+    outbox::{self, Told},
+    planted::planted,
+    receipts, release, reply,
+    saving::ANSWER_AFTER_MAX_MS,
 };
 use crate::{
     actors::ask::{Ask, Effect, Failure},
@@ -28,6 +32,10 @@ struct Turn<'a, E: Entity, T> {
     state: Option<E::State>,
     receipts: Vec<Receipt>,
     armed: Option<Armed>,
+    /// What others shall be told of it.
+    told: Told,
+    /// How far the events in the row got.
+    sent: outbox::Sent,
     /// Whether there is anything to save.
     dirty: bool,
     riders: Vec<Rider<E, T>>,
@@ -77,7 +85,7 @@ impl<E: Entity, T: Token> Durable<E, T> {
         out: &mut Vec<Output<E, T>>,
     ) {
         let claimed = base.as_ref().is_none_or(|base| base.record.epoch >= around.fence);
-        let mut turn = Turn::new(base.as_ref(), around.wall);
+        let mut turn = Turn::new(base.as_ref(), around.wall, self.outbox.sent());
         turn.dirty = !claimed && !planted!(ClaimSkipped);
         // Taken whole, so that an actor at rest keeps no room for a queue.
         let mut queue = std::mem::take(&mut self.waiting).into_iter();
@@ -101,6 +109,11 @@ impl<E: Entity, T: Token> Durable<E, T> {
                 continue;
             }
             turn.riders.push(Rider { waiting, verdict });
+            if turn.told.is_full() {
+                // One row has no room for more: whoever is left has the next turn.
+                self.waiting = queue.collect();
+                break;
+            }
         }
         if !turn.dirty {
             let (riders, unmark, outdated) = (turn.riders, turn.unmark, turn.outdated);
@@ -153,7 +166,7 @@ impl<E: Entity, T: Token> Durable<E, T> {
 }
 
 impl<'a, E: Entity, T: Token> Turn<'a, E, T> {
-    fn new(base: Option<&'a Committed<E::State>>, wall: UnixMillis) -> Self {
+    fn new(base: Option<&'a Committed<E::State>>, wall: UnixMillis, sent: outbox::Sent) -> Self {
         let record = base.map(|base| &base.record);
         Self {
             base,
@@ -161,6 +174,8 @@ impl<'a, E: Entity, T: Token> Turn<'a, E, T> {
             state: None,
             receipts: record.map_or_else(Vec::new, |record| record.receipts.clone()),
             armed: record.and_then(|record| record.armed),
+            told: Told::default(),
+            sent,
             dirty: false,
             riders: Vec::new(),
             unmark: Vec::new(),
@@ -178,7 +193,7 @@ impl<'a, E: Entity, T: Token> Turn<'a, E, T> {
             Work::Ask(ask, _) => self.ask(ask, around),
             Work::Done(command) => {
                 let context = self.own_context(around);
-                match self.apply(command, &context) {
+                match self.apply(command, &context, around) {
                     Ok(true) => Verdict::Done(0),
                     Ok(false) => Verdict::Seen(0),
                     Err(refusal) => Verdict::Failed(Failure::Refused(refusal)),
@@ -186,6 +201,10 @@ impl<'a, E: Entity, T: Token> Turn<'a, E, T> {
             }
             Work::Wake(armed) => {
                 self.wake(*armed, around);
+                Verdict::Seen(0)
+            }
+            Work::Clear => {
+                self.clear();
                 Verdict::Seen(0)
             }
         }
@@ -208,7 +227,7 @@ impl<'a, E: Entity, T: Token> Turn<'a, E, T> {
             if_revision: ask.if_revision,
             expire_after_ms: around.expire_after_ms,
         };
-        let applied = self.apply(&ask.command, &context);
+        let applied = self.apply(&ask.command, &context, around);
         // An actor that asks takes the answer for good, also one that nothing changed or that it is refused. Told from
         // memory alone it might be a deposed owner's: only a row that takes a save shows that it is the newest. That
         // there is no row was read just now.
@@ -238,18 +257,38 @@ impl<'a, E: Entity, T: Token> Turn<'a, E, T> {
         Context { now: self.now, by: None, if_revision: None, expire_after_ms: around.expire_after_ms }
     }
 
-    fn apply(&mut self, command: &E::Command, context: &Context) -> Result<bool, E::Refusal> {
+    fn apply(&mut self, command: &E::Command, context: &Context, around: &Surroundings) -> Result<bool, E::Refusal> {
         let events = E::decide(self.state(), command, context)?;
         if events.is_empty() {
             return Ok(false);
         }
         let mut state = self.state.take().or_else(|| self.base.map(|base| (*base.record.state).clone()));
+        let mut told = Vec::new();
         for event in &events {
-            E::evolve(&mut state, event);
+            if around.emits {
+                let before = E::glimpse(state.as_ref(), event);
+                E::evolve(&mut state, event);
+                E::tell(event, before, state.as_ref(), &mut told);
+            } else {
+                E::evolve(&mut state, event);
+            }
         }
+        let version = self.base.map_or(Expect::Absent, |base| Expect::Version(base.version)).next();
+        self.told.add(version, self.now, &told);
         self.state = state;
         self.dirty = true;
         Ok(true)
+    }
+
+    /// Takes out of the row what every sink has, and looks after its events no more once there are none.
+    fn clear(&mut self) {
+        let unsent = self.base.map_or(&[][..], |base| &base.record.unsent);
+        if unsent.iter().any(|event| self.sent.has(event)) {
+            self.dirty = true;
+            if unsent.iter().all(|event| self.sent.has(event)) && self.told.is_empty() {
+                self.armed = None;
+            }
+        }
     }
 
     /// An agenda entry fired: do what is due, or find the entry superfluous.
@@ -273,7 +312,7 @@ impl<'a, E: Entity, T: Token> Turn<'a, E, T> {
         if E::wake_at(state).is_some_and(|due| due <= self.now) {
             let context = self.own_context(around);
             // A refusal means that there is nothing to do any more.
-            let _ = self.apply(&E::on_wake(), &context);
+            let _ = self.apply(&E::on_wake(), &context, around);
         }
         // Done or too early: armed anew for what is next, if anything is.
         self.armed = None;
@@ -291,13 +330,14 @@ impl<'a, E: Entity, T: Token> Turn<'a, E, T> {
             None => return Err((self.riders, "a row needs a state".to_owned())),
         };
         let had = self.base.and_then(|base| base.record.armed);
-        let arm = self.arm(&state, expect.next());
+        let effects = self.base.map(|base| base.record.effects.clone()).unwrap_or_default();
+        let unsent = self.base.map_or(&[][..], |base| &base.record.unsent);
+        let (unsent, spill) = std::mem::take(&mut self.told).after(unsent, self.sent);
+        let arm = self.arm(&state, expect.next(), outbox::look_after(&unsent, self.now, around));
         if had.is_some() && self.armed != had && !self.unmark.iter().any(|unmarked| Some(*unmarked) == had) {
             self.unmark.extend(had);
         }
         receipts::prune(&mut self.receipts, self.now);
-        let (unsent, effects) =
-            self.base.map(|base| (base.record.unsent.clone(), base.record.effects.clone())).unwrap_or_default();
         let ttl_s = E::ttl_s(&state);
         let listed = if self.base.is_none() { E::listed(&state) } else { Vec::new() };
         let record =
@@ -316,7 +356,7 @@ impl<'a, E: Entity, T: Token> Turn<'a, E, T> {
             body,
         };
         Ok(Flight {
-            order: SaveOrder { expect, row, arm, listed, riders: self.riders.len() },
+            order: SaveOrder { expect, row, arm, spill, listed, riders: self.riders.len() },
             next: Committed { version: expect.next(), updated_at: self.now, record },
             riders: self.riders,
             unmark: self.unmark,
@@ -332,10 +372,10 @@ impl<'a, E: Entity, T: Token> Turn<'a, E, T> {
     ///
     /// A timer later than the armed one needs no new entry: it fires early and arms again, so that an add does not cost
     /// a second write.
-    fn arm(&mut self, state: &E::State, version: u64) -> Option<Armed> {
+    fn arm(&mut self, state: &E::State, version: u64, unsent: Option<UnixMillis>) -> Option<Armed> {
         // What is done elsewhere is looked after, wherever the actor is then.
         let look_after = (E::is_pending(state) && !planted!(NotLookedAfter)).then(|| self.now.plus_ms(LOOK_AFTER_MS));
-        let Some(due) = E::wake_at(state).into_iter().chain(look_after).min() else {
+        let Some(due) = E::wake_at(state).into_iter().chain(look_after).chain(unsent).min() else {
             self.armed = None;
             return None;
         };

@@ -6,8 +6,9 @@ use bytes::Bytes;
 
 use crate::{
     actors::ask::{Answer, Ask, Failure},
-    codec::record::{Armed, Record},
+    codec::record::{Armed, Record, Unsent},
     domain::{Context, UnixMillis},
+    events::Data,
     store::{Expect, IndexEntry, Kind, Reason, Row, Saved},
 };
 
@@ -29,6 +30,8 @@ pub trait Entity: fmt::Debug + Sized + 'static {
     type Call: Clone + fmt::Debug + Send + 'static;
     /// What came of it, for good.
     type Done: fmt::Debug + Send + 'static;
+    /// What must be known of a state from before an event to tell others of it: small, where a state is not.
+    type Glimpse;
 
     /// Decides; pure.
     ///
@@ -56,6 +59,10 @@ pub trait Entity: fmt::Debug + Sized + 'static {
     fn pending(state: &Self::State) -> Vec<(Self::Step, Self::Call)>;
     /// What the actor is told once it was done; on a state that needs it no more, it changes nothing.
     fn on_done(step: Self::Step, done: Self::Done) -> Self::Command;
+    /// Looks at the state before `event` is folded into it; asked only where somebody wants to be told.
+    fn glimpse(state: Option<&Self::State>, event: &Self::Event) -> Self::Glimpse;
+    /// Adds what others are told of `event` to what they are told of the same command's earlier ones. Pure.
+    fn tell(event: &Self::Event, before: Self::Glimpse, after: Option<&Self::State>, told: &mut Vec<Data>);
     /// Seconds until the store may forget a finished actor; `None` = not finished.
     fn ttl_s(state: &Self::State) -> Option<u32>;
     /// Entries by which a new actor is found in lists.
@@ -91,6 +98,8 @@ pub struct Surroundings {
     pub fence: u64,
     /// After how long without a change an actor expires, for those that do.
     pub expire_after_ms: u64,
+    /// Whether anybody wants to be told what happened: else no event is made.
+    pub emits: bool,
 }
 
 /// Who gets the answer: a channel in the host, a number in the simulation.
@@ -126,6 +135,13 @@ pub enum Input<E: Entity, T> {
     Saved(u128, Saved),
     /// The deed of this number was done, or must be tried again.
     Performed(u128, Result<E::Done, Again>),
+    /// What was offered by `Publish` ended.
+    Published {
+        /// Which offer: its last event.
+        up_to: u64,
+        /// `true` = nobody needs these events any more, `false` = offer them again later.
+        published: bool,
+    },
     /// A moment asked for by `WakeAt` has come.
     Tick,
 }
@@ -143,6 +159,9 @@ pub struct SaveOrder {
     pub row: Row,
     /// The agenda entry that must be there no later than the row.
     pub arm: Option<Armed>,
+    /// Committed events that the row has no room for any more: in the index no later than the row. There they are
+    /// delivered from, so that none that is not committed may be among them.
+    pub spill: Box<[Unsent]>,
     /// Entries by which it is found, that must be there no later than a new row; superfluous ones are harmless.
     pub listed: Vec<IndexEntry>,
     /// How many commands ride in it.
@@ -176,6 +195,15 @@ pub enum Output<E: Entity, T> {
         number: u128,
         /// What is to be done.
         call: E::Call,
+    },
+    /// Offer these committed events to the sinks, and tell what became of it.
+    Publish {
+        /// Names the offer: its last event.
+        up_to: u64,
+        /// In order.
+        events: Vec<Unsent>,
+        /// Whether older ones were spilled, and come first.
+        spilled: bool,
     },
     /// Send `Tick` at this moment of the clock that never jumps.
     WakeAt(u64),
@@ -237,6 +265,8 @@ pub struct Facts {
     pub unsettled: bool,
     /// Unix milliseconds of the armed timer.
     pub armed_due_ms: Option<u64>,
+    /// Events that are not known to be with every sink.
+    pub unsent: usize,
     /// Panics within the last minute.
     pub panics: usize,
 }

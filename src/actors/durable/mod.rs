@@ -20,6 +20,7 @@
 mod batch;
 mod deeds;
 mod io;
+mod outbox;
 pub(super) mod planted;
 mod receipts;
 mod saving;
@@ -33,7 +34,7 @@ pub use self::io::{Again, Entity, Facts, Input, Note, Outcome, Output, SaveOrder
 pub(super) use self::planted::planted;
 #[cfg(test)]
 pub(super) use self::planted::{Bug, is as is_planted, plant};
-use self::{deeds::Deeds, saving::Flight, trouble::Trouble};
+use self::{deeds::Deeds, outbox::Outbox, saving::Flight, trouble::Trouble};
 use super::ask::{Answer, Ask, Effect, Failure};
 use crate::{
     codec::record::{Armed, Record},
@@ -59,6 +60,8 @@ pub struct Durable<E: Entity, T> {
     trouble: Option<Box<Trouble>>,
     /// What is being done elsewhere because the committed state needs it.
     deeds: Deeds<E::Step>,
+    /// How far its events got beyond what its row says.
+    outbox: Outbox,
 }
 
 /// What is known to be in the store.
@@ -104,19 +107,21 @@ enum Work<E: Entity, T> {
     Wake(Armed),
     /// What came of a deed.
     Done(E::Command),
+    /// Take out of the row what every sink has.
+    Clear,
 }
 
 impl<E: Entity, T> Work<E, T> {
     fn token(self) -> Option<T> {
         match self {
             Self::Ask(_, token) | Self::Read(token) => Some(token),
-            Self::Wake(_) | Self::Done(_) => None,
+            Self::Wake(_) | Self::Done(_) | Self::Clear => None,
         }
     }
 
     /// Whether nobody waits for it: the actor's own work, done again until it is done.
     const fn is_own(&self) -> bool {
-        matches!(self, Self::Wake(_) | Self::Done(_))
+        matches!(self, Self::Wake(_) | Self::Done(_) | Self::Clear)
     }
 }
 
@@ -156,6 +161,7 @@ impl<E: Entity, T: Token> Default for Durable<E, T> {
             doubt: false,
             trouble: None,
             deeds: Deeds::default(),
+            outbox: Outbox::default(),
         }
     }
 }
@@ -197,10 +203,12 @@ impl<E: Entity, T: Token> Durable<E, T> {
             Input::Loaded(number, result) => self.loaded(number, result, around, op_id, out),
             Input::Saved(id, saved) => self.saved(id, saved, around, out),
             Input::Performed(number, result) => self.performed(number, result, around, out),
+            Input::Published { up_to, published } => self.published(up_to, published, around, out),
             Input::Tick => self.tick(around, out),
         }
         self.advance(around, op_id, out);
         self.perform(around, op_id, out);
+        self.publish(around, out);
     }
 
     /// Whether it may leave memory: nothing in flight, nobody waiting, no memory of panics that must be kept.
@@ -210,6 +218,7 @@ impl<E: Entity, T: Token> Durable<E, T> {
             && self.waiting.is_empty()
             && self.trouble.is_none()
             && !self.deeds.any_out()
+            && !self.outbox.is_busy()
     }
 
     /// Whether a save of unknown outcome is open: a shard with one is never handed off as clean.
@@ -279,6 +288,7 @@ impl<E: Entity, T: Token> Durable<E, T> {
             riding: flight.map_or(0, |f| f.riders.len()),
             unsettled: flight.is_some_and(|f| f.unsettled),
             armed_due_ms: committed.and_then(|c| c.record.armed).map(|a| a.due.0),
+            unsent: committed.map_or(0, |c| c.record.unsent.len()),
             panics: self.trouble.as_ref().map_or(0, |t| t.panics_ms.len()),
         }
     }
@@ -345,6 +355,7 @@ impl<E: Entity, T: Token> Durable<E, T> {
         };
         let Some(row) = row else {
             self.doubt = false;
+            self.outbox = Outbox::default();
             return self.turn(None, around, op_id, out);
         };
         if row.epoch > around.epoch && !planted!(NewerEpochIsMine) {
@@ -452,7 +463,7 @@ impl<E: Entity, T: Token> Durable<E, T> {
             }
         }
         next_ms = self.waiting.iter().map(|w| w.deadline_ms).fold(next_ms, u64::min);
-        next_ms = next_ms.min(self.deeds.tick(now_ms));
+        next_ms = next_ms.min(self.deeds.tick(now_ms)).min(self.look_at_outbox(now_ms));
         if next_ms != u64::MAX {
             self.tick_by(next_ms, out);
         }

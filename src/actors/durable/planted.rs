@@ -78,6 +78,14 @@ pub(in crate::actors) enum Bug {
     RestockRekeyed,
     /// A checkout is cancelled when its goods are being sold.
     CancelledTooLate,
+    /// Events are offered before the state that they tell of is committed.
+    PublishedBeforeSave,
+    /// Events leave the row when they are offered.
+    ClearedWhenOffered,
+    /// Nobody is woken for events that nobody has taken.
+    UnsentNotLookedAfter,
+    /// Spilled events are not thought of when the rest is offered.
+    SpillForgotten,
 }
 
 #[cfg(test)]

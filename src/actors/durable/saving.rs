@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use super::{
-    Committed, Deeds, Durable, Entity, Note, Output, Phase, Rider, SaveOrder, Surroundings, Token, Waiting, Work,
-    planted::planted, release, reply,
+    Committed, Deeds, Durable, Entity, Note, Outbox, Output, Phase, Rider, SaveOrder, Surroundings, Token, Waiting,
+    Work, planted::planted, release, reply,
 };
 use crate::{
     actors::ask::{Effect, Failure},
@@ -152,6 +152,7 @@ impl<E: Entity, T: Token> Durable<E, T> {
             reply(work, failure, out);
         }
         self.deeds = Deeds::default();
+        self.outbox = Outbox::default();
         out.push(Output::Fenced);
     }
 
@@ -168,6 +169,7 @@ impl<E: Entity, T: Token> Durable<E, T> {
             reply(work, failure, out);
         }
         self.deeds = Deeds::default();
+        self.outbox = Outbox::default();
     }
 }
 

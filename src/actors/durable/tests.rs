@@ -57,6 +57,7 @@ impl Bench {
             epoch: 5,
             fence: 5,
             expire_after_ms: 24 * HOUR_MS,
+            emits: false,
         };
         Self { machine: Durable::default(), around, op_id: 0, out: Vec::new() }
     }
@@ -531,7 +532,8 @@ fn an_actor_that_panics_drops_one_command_and_rests_when_it_goes_on() {
     };
     quiet_planned_panics();
     let mut machine: Durable<TallyEntity, u32> = Durable::default();
-    let mut around = Surroundings { wall: UnixMillis(1), mono_ms: 1_000, epoch: 1, fence: 1, expire_after_ms: 0 };
+    let mut around =
+        Surroundings { wall: UnixMillis(1), mono_ms: 1_000, epoch: 1, fence: 1, expire_after_ms: 0, emits: false };
     let (mut numbers, mut row) = (0, None);
     // Plays the store, always well; returns what was told.
     let mut ask = |around: &Surroundings, wishes: &[Wish]| {

@@ -47,6 +47,8 @@ pub(super) struct Ledger {
     token_next: u64,
     /// What an answer that is not the newest breaks: the owner's history, or a lease.
     pub(super) staleness_breaks: &'static str,
+    /// Whether what happens is told to others.
+    pub(super) tells: bool,
     /// How much of each row's history was checked.
     checked: BTreeMap<u128, usize>,
 }
@@ -57,7 +59,7 @@ const ATTEMPTS_MAX: u32 = 6;
 impl Default for Ledger {
     fn default() -> Self {
         let (ops, open, acknowledged, checked) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
-        Self { ops, open, acknowledged, token_next: 0, staleness_breaks: "P2", checked }
+        Self { ops, open, acknowledged, token_next: 0, staleness_breaks: "P2", tells: true, checked }
     }
 }
 
@@ -208,10 +210,19 @@ impl Ledger {
                 if at > 0 && !state.ops.starts_with(&history[at - 1].record.state.ops) {
                     return Err(Broken("P2", format!("a{id} version {} does not extend the one before", row.version)));
                 }
+                let before = if at > 0 { history[at - 1].record.state.ops.len() } else { 0 };
+                let told = record.unsent.iter().filter(|event| event.sequence / 1_000_000 == row.version);
+                let told = told.map(|event| String::from_utf8_lossy(&event.body).into_owned());
+                let happened = state.ops[before..].iter().map(|op| format!(r#"{{"line":"l{op}"}}"#));
+                if self.tells && !told.eq(happened) {
+                    return Err(Broken("P7", format!("a{id} version {} does not tell what happened", row.version)));
+                }
                 if state.ops.iter().collect::<BTreeSet<_>>().len() != state.ops.len() {
                     return Err(Broken("P3", format!("a{id} holds an operation twice: {:?}", state.ops)));
                 }
-                if (state.alarm.is_some() || !state.letters.is_empty()) && record.armed.is_none() {
+                if (state.alarm.is_some() || !state.letters.is_empty() || !record.unsent.is_empty())
+                    && record.armed.is_none()
+                {
                     return Err(Broken("P10", format!("a{id} version {} has an alarm and no timer", row.version)));
                 }
             }

@@ -71,6 +71,8 @@ impl World {
                 let node = self.any_serving_node();
                 self.attempt(node, op)?;
             }
+            Message::Offer(offer) => self.offered(offer)?,
+            Message::Told { node, life, id, up_to, published } => self.told((node, life, id), up_to, published)?,
             Message::Deed(deed) => self.deed(deed)?,
             Message::Performed(deed, result) if self.lives(deed.node, deed.life) => {
                 self.note(format_args!("n{} a{} is told of {}: {result:?}", deed.node, deed.id, deed.op));

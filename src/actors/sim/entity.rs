@@ -7,8 +7,9 @@ use bytes::Bytes;
 
 use crate::{
     actors::durable::Entity,
-    codec::record::{Armed, Receipt, Record},
-    domain::{Context, UnixMillis},
+    codec::record::{Armed, Receipt, Record, Unsent},
+    domain::{Context, UnixMillis, cart::LineId},
+    events::Data,
     store::Kind,
 };
 
@@ -79,6 +80,7 @@ impl Entity for TallyEntity {
     /// What is added, and to which tally.
     type Call = (u32, u128);
     type Done = ();
+    type Glimpse = ();
 
     fn decide(state: Option<&Tally>, command: &Ask, context: &Context) -> Result<Vec<Happened>, No> {
         match command {
@@ -157,6 +159,14 @@ impl Entity for TallyEntity {
         Ask::Sent(op)
     }
 
+    fn glimpse(_: Option<&Tally>, _: &Happened) {}
+
+    fn tell(event: &Happened, (): (), _: Option<&Tally>, told: &mut Vec<Data>) {
+        if let Happened::Added(op) | Happened::Armed(op, _) | Happened::Written(op, _) = event {
+            told.push(Data::CartLineRemoved { line: LineId(*op) });
+        }
+    }
+
     fn ttl_s(_: &Tally) -> Option<u32> {
         None
     }
@@ -179,6 +189,12 @@ impl Entity for TallyEntity {
         }
         let armed = record.armed.map_or([u128::MAX, 0], |armed| [u128::from(armed.due.0), u128::from(armed.version)]);
         words.extend(armed);
+        words.push(record.unsent.len() as u128);
+        for event in &record.unsent {
+            words.extend([u128::from(event.sequence), u128::from(event.kind), u128::from(event.at.0)]);
+            words.push(event.body.len() as u128);
+            words.extend(event.body.iter().map(|byte| u128::from(*byte)));
+        }
         Ok(words.into_iter().flat_map(u128::to_le_bytes).collect())
     }
 
@@ -200,7 +216,14 @@ impl Entity for TallyEntity {
         let receipts = (0..count).map(|_| receipt(&mut next)).collect::<Result<_, _>>()?;
         let (due, version) = (next()?, next()? as u64);
         let armed = (due != u128::MAX).then_some(Armed { due: UnixMillis(due as u64), version });
+        let unsent = |next: &mut dyn FnMut() -> Result<u128, String>| {
+            let (sequence, kind, at, length) = (next()? as u64, next()? as u16, next()? as u64, next()?);
+            let body = (0..length).map(|_| next().map(|byte| byte as u8)).collect::<Result<_, _>>()?;
+            Ok::<_, String>(Unsent { sequence, kind, at: UnixMillis(at), body })
+        };
+        let count = next()?;
+        let unsent = (0..count).map(|_| unsent(&mut next)).collect::<Result<_, _>>()?;
         let state = Tally { ops, alarm, letters, rings };
-        Ok(Record { epoch, op_id, state, receipts, unsent: Box::default(), effects: Box::default(), armed })
+        Ok(Record { epoch, op_id, state, receipts, unsent, effects: Box::default(), armed })
     }
 }

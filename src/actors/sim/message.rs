@@ -1,5 +1,6 @@
 //! What is on its way between clients, nodes and the store.
 
+use super::sink::Offer;
 use crate::{
     actors::durable::SaveOrder,
     codec::record::Armed,
@@ -51,6 +52,16 @@ pub(super) enum Message {
     Deed(Deed),
     /// What came of it, on its way back; `None` = it must be tried again.
     Performed(Deed, Option<()>),
+    /// Events on their way to the sink.
+    Offer(Offer),
+    /// What became of an offer, on its way back.
+    Told {
+        node: usize,
+        life: u32,
+        id: u128,
+        up_to: u64,
+        published: bool,
+    },
 }
 
 /// What one actor does to another.

@@ -4,7 +4,7 @@ use super::world::run;
 use crate::actors::durable::{Bug, plant};
 
 /// Seeds within which a bug must be found.
-const SEEDS: u64 = 3_000;
+const SEEDS: u64 = 20_000;
 
 /// Plants the bug, looks for a violation, and says how long it took.
 fn finds(bug: Bug, promises: &[&str]) {
@@ -46,4 +46,8 @@ planted_bugs! {
     deed_before_its_state_is_saved_breaks_p1: PerformedBeforeSave breaks "P1";
     deed_given_up_breaks_p10: DeedGivenUp breaks "P10";
     deed_that_nobody_looks_after_breaks_p10: NotLookedAfter breaks "P10";
+    events_offered_before_their_state_is_saved_break_p7: PublishedBeforeSave breaks "P7";
+    events_cleared_when_they_are_offered_break_p7: ClearedWhenOffered breaks "P7";
+    unsent_events_that_nobody_looks_after_break_p7_or_p10: UnsentNotLookedAfter breaks "P7" | "P10";
+    forgotten_spill_breaks_p7: SpillForgotten breaks "P7";
 }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::entity::{Tally, TallyEntity};
 use crate::{
     actors::durable::{Entity, SaveOrder},
-    codec::record::{Armed, Record},
+    codec::record::{Armed, Record, Unsent},
     store::{Head, Row, Saved},
 };
 
@@ -22,6 +22,10 @@ pub(super) struct Model {
     pub(super) history: BTreeMap<u128, Vec<Committed>>,
     /// Agenda entries: due, id, version.
     pub(super) agenda: BTreeSet<(u64, u128, u64)>,
+    /// Every event ever committed, by its number.
+    pub(super) told: BTreeMap<u128, BTreeMap<u64, Unsent>>,
+    /// Events in the index.
+    pub(super) spilled: BTreeMap<u128, BTreeMap<u64, Unsent>>,
 }
 
 impl Model {
@@ -46,11 +50,19 @@ impl Model {
 
     pub(super) fn save(&mut self, id: u128, order: &SaveOrder) -> Result<Saved, String> {
         self.mark(id, order.arm);
+        if !order.spill.is_empty() {
+            let spilled = order.spill.iter().map(|event| (event.sequence, event.clone()));
+            self.spilled.entry(id).or_default().extend(spilled);
+        }
         let head = self.head(id);
         if !order.expect.holds(head) {
             return Ok(Saved::Lost(head));
         }
         let record = TallyEntity::decode(&order.row.body)?;
+        let old = self.told.entry(id).or_default();
+        let newest = old.last_key_value().map_or(0, |(newest, _)| *newest);
+        let new = record.unsent.iter().filter(|event| event.kind != 0 && event.sequence > newest);
+        old.extend(new.map(|event| (event.sequence, event.clone())).collect::<Vec<_>>());
         self.history.entry(id).or_default().push(Committed { row: order.row.clone(), record });
         Ok(Saved::Applied)
     }

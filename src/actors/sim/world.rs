@@ -12,6 +12,7 @@ use super::{
     entity::{Ask as Wish, No, Tally, TallyEntity},
     message::{Deed, Message},
     rng::Rng,
+    sink::{Mood, Offer, Sink},
     store::Model,
 };
 use crate::{
@@ -104,6 +105,8 @@ pub(super) struct World {
     pub(super) nodes: Vec<Node>,
     pub(super) messages: Vec<Message>,
     pub(super) ledger: Ledger,
+    pub(super) sink: Sink,
+    pub(super) mood: Mood,
     /// Deeds that wait for an answer, by token, and where.
     pub(super) deeds: BTreeMap<u64, (usize, Deed)>,
     pub(super) deeds_begun: u64,
@@ -147,8 +150,11 @@ impl World {
         let mut nodes: Vec<Node> = (0..NODES).map(|_| Node::default()).collect();
         nodes[0].view = Some((1, 1));
         let mut rng = Rng::new(seed);
+        let mix = Mix::draw(&mut rng);
         Self {
-            mix: Mix::draw(&mut rng),
+            mix,
+            mood: [Mood::Well, Mood::Shaky, Mood::Down][rng.below(3) as usize],
+            sink: Sink::default(),
             rng,
             mono_ms: 1_000,
             model: Model::default(),
@@ -288,7 +294,14 @@ impl World {
     fn around(&self, node: usize) -> Option<Surroundings> {
         let (epoch, fence) = self.nodes[node].view?;
         let wall = (WALL_START_MS + self.mono_ms).saturating_add_signed(self.nodes[node].skew_ms);
-        Some(Surroundings { wall: UnixMillis(wall), mono_ms: self.mono_ms, epoch, fence, expire_after_ms: 0 })
+        Some(Surroundings {
+            wall: UnixMillis(wall),
+            mono_ms: self.mono_ms,
+            epoch,
+            fence,
+            expire_after_ms: 0,
+            emits: true,
+        })
     }
 
     pub(super) fn step(&mut self, node: usize, id: u128, input: Input<TallyEntity, u64>) -> Result<(), Broken> {
@@ -352,6 +365,9 @@ impl World {
                 self.messages.push(Message::Deed(Deed { node, life, id, number, op, to }));
             }
             Output::Committed(state) => self.shown(id, &state)?,
+            Output::Publish { up_to, events, spilled } => {
+                self.messages.push(Message::Offer(Offer { node, life, id, up_to, events, spilled }));
+            }
             Output::Retracted | Output::Note(_) => {}
         }
         Ok(())
@@ -551,7 +567,7 @@ impl World {
         }
         // A day on, everything that was ever armed is due, and what nobody needs is gone.
         self.mono_ms += 25 * 60 * 60 * 1000;
-        for _ in 0..20 {
+        for _ in 0..60 {
             (0..NODES).try_for_each(|node| self.tick(node))?;
             self.scan_agenda()?;
             for message in std::mem::take(&mut self.messages) {
@@ -560,6 +576,7 @@ impl World {
             }
             self.mono_ms += 200;
         }
-        self.ledger.at_the_end(&self.model)
+        self.ledger.at_the_end(&self.model)?;
+        self.sink.at_the_end(&self.model)
     }
 }

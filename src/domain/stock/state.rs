@@ -95,7 +95,13 @@ impl Stock {
     /// As shoppers read it.
     #[must_use]
     pub const fn level(&self) -> Availability {
-        match self.available {
+        Self::level_of(self.available)
+    }
+
+    /// What shoppers read where so many can be had.
+    #[must_use]
+    pub const fn level_of(available: u32) -> Availability {
+        match available {
             0 => Availability::OutOfStock,
             1..=LOW_MAX => Availability::Low,
             _ => Availability::InStock,

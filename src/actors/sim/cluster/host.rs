@@ -154,6 +154,7 @@ impl World {
             epoch: owned.epoch,
             fence: owned.fence,
             expire_after_ms: 0,
+            emits: false,
         }
     }
 
@@ -206,7 +207,7 @@ impl World {
                     self.set_out_deed(node, (shard, turn), id, number, call)?;
                 }
                 Output::Fenced => is_fenced = true,
-                Output::Committed(_) | Output::Retracted | Output::Note(_) => {}
+                Output::Publish { .. } | Output::Committed(_) | Output::Retracted | Output::Note(_) => {}
             }
         }
         if is_fenced {

@@ -155,6 +155,7 @@ impl World {
             .collect();
         let mut ledger = Ledger::default();
         ledger.staleness_breaks = "P8";
+        ledger.tells = false;
         Self {
             rng,
             now_ms: 0,

@@ -28,7 +28,7 @@ impl World {
     fn around(&self, node: usize, shard: usize) -> Option<Surroundings> {
         let (epoch, fence) = self.nodes[node].views[shard]?;
         let wall = UnixMillis(self.wall().0.saturating_add_signed(self.nodes[node].skew_ms));
-        Some(Surroundings { wall, mono_ms: self.mono_ms, epoch, fence, expire_after_ms: EXPIRE_AFTER_MS })
+        Some(Surroundings { wall, mono_ms: self.mono_ms, epoch, fence, expire_after_ms: EXPIRE_AFTER_MS, emits: false })
     }
 
     /// Mostly the owner, as a router does; now and then whoever still believes to be it.
@@ -103,7 +103,7 @@ impl World {
                 self.begin(Deed { node, life, name, number, call });
             }
             Output::Committed(state) => self.is_committed::<E>(id, &state)?,
-            Output::Retracted | Output::Note(_) => {}
+            Output::Publish { .. } | Output::Retracted | Output::Note(_) => {}
         }
         Ok(())
     }
