@@ -137,6 +137,9 @@ problems! {
         InsufficientStock, PriceChanged, Expired, RevisionMismatch, BodyTooLarge, UnsupportedMediaType,
         IdempotencyKeyReused, ProductUnavailable, DiscountNotApplicable, QuantityOutOfRange, CardDataRefused, RateLimited,
         Overloaded, ShardMoving, StoreUnavailable, GatewayUnavailable, ActorQuarantined, Draining, Internal;
+    /// Of a route that tells of a payment.
+    PaymentProblems = InvalidRequest, Unauthenticated, NotFound, NotAcceptable, RequestTimeout, BodyTooLarge, Overloaded,
+        ShardMoving, StoreUnavailable, GatewayUnavailable, ActorQuarantined, Draining, Internal;
     /// Of a route that changes an order.
     OrderProblems = InvalidId, InvalidRequest, IdempotencyKeyMissing, Unauthenticated, NotFound, NotAcceptable,
         RequestTimeout, IllegalTransition, RevisionMismatch, BodyTooLarge, UnsupportedMediaType, IdempotencyKeyReused,

@@ -7,8 +7,12 @@ use axum::{
     response::{IntoResponse, Response},
 };
 
+use serde::Serialize;
+use utoipa::ToSchema;
+
 use super::{
     App, change,
+    openapi::PaymentProblems,
     problem::{Code, Problem},
 };
 use crate::{
@@ -18,21 +22,32 @@ use crate::{
     telemetry::clock,
 };
 
+/// What a shopper is to do.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct ActionWanted {
+    reference: String,
+    action: &'static str,
+}
+
+/// What became of a confirmation.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Confirmed {
+    confirmed: bool,
+}
+
 /// What the bank of play money wants from its shopper.
 #[utoipa::path(get, path = "/v1/sandbox/actions/{reference}", tag = "Sandbox", params(("reference" = String, Path)),
-    responses((status = 200, description = "what to do")))]
+    responses((status = 200, body = ActionWanted, description = "what to do"), PaymentProblems))]
 pub(super) async fn action(State(app): State<App>, Path(reference): Path<String>) -> Result<Response, Problem> {
     if app.sandbox.is_none() {
         return Err(Problem::new(Code::NotFound, "there is no sandbox here"));
     }
-    let what = serde_json::json!({ "reference": reference, "action": "POST here to confirm the payment" });
-    Ok(Json(what).into_response())
+    Ok(Json(ActionWanted { reference, action: "POST here to confirm the payment" }).into_response())
 }
 
 /// The shopper confirms a payment of the bank of play money; then the same `complete` again goes on.
 #[utoipa::path(post, path = "/v1/sandbox/actions/{reference}", tag = "Sandbox", params(("reference" = String, Path)),
-    responses((status = 200, description = "confirmed"),
-        (status = 404, body = super::problem::ProblemBody, content_type = "application/problem+json", description = "not_found")))]
+    responses((status = 200, body = Confirmed, description = "confirmed"), PaymentProblems))]
 pub(super) async fn confirm(State(app): State<App>, Path(reference): Path<String>) -> Result<Response, Problem> {
     let none = || Problem::new(Code::NotFound, "there is no such payment that waits for its shopper");
     let sandbox = app.sandbox.as_ref().ok_or_else(none)?;
@@ -45,13 +60,12 @@ pub(super) async fn confirm(State(app): State<App>, Path(reference): Path<String
         return Err(none());
     }
     look_again(&app, key).await?;
-    Ok(Json(serde_json::json!({ "confirmed": true })).into_response())
+    Ok(Json(Confirmed { confirmed: true }).into_response())
 }
 
 /// A gateway tells of a payment. It decides nothing: the checkout asks the gateway again.
 #[utoipa::path(post, path = "/webhooks/{gateway}", tag = "Webhooks", params(("gateway" = String, Path)),
-    responses((status = 200, description = "taken, or of no interest"),
-        (status = 401, body = super::problem::ProblemBody, content_type = "application/problem+json", description = "unauthenticated")))]
+    responses((status = 200, description = "taken, or of no interest"), PaymentProblems))]
 pub(super) async fn webhook(
     State(app): State<App>,
     Path(gateway): Path<String>,
