@@ -213,11 +213,9 @@ impl<E: Entity, T: Token> Durable<E, T> {
         if kept.clear_at_ms.is_some_and(|at_ms| at_ms <= now_ms) {
             kept.clear_at_ms = None;
             match &self.phase {
-                Phase::Ready(committed) => {
-                    if committed.record.unsent.iter().any(|event| kept.sent.has(event)) {
-                        let (since_ms, deadline_ms) = (now_ms, u64::MAX);
-                        self.waiting.push(Waiting { work: Work::Clear, covered: false, since_ms, deadline_ms });
-                    }
+                Phase::Ready(committed) if committed.record.unsent.iter().any(|event| kept.sent.has(event)) => {
+                    let (since_ms, deadline_ms) = (now_ms, u64::MAX);
+                    self.waiting.push(Waiting { work: Work::Clear, covered: false, since_ms, deadline_ms });
                 }
                 // The save that is out may have cleared them.
                 Phase::Saving { .. } => kept.clear_at_ms = Some(now_ms.saturating_add(CLEAR_AFTER_MS)),

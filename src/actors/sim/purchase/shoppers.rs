@@ -192,7 +192,7 @@ impl World {
             None => {
                 let create =
                     cart::Command::Create { id: CartId(Id(cart)), owner: owner(cart), currency: Currency::EUR };
-                self.to_cart(cart, create)
+                self.ask_cart(cart, create)
             }
             Some(state) if state.status.has_ended() => {
                 self.shop.carts[at] = self.shop.fresh();
@@ -214,7 +214,7 @@ impl World {
         }
     }
 
-    fn to_cart(&mut self, cart: u128, command: cart::Command) -> Result<(), Broken> {
+    fn ask_cart(&mut self, cart: u128, command: cart::Command) -> Result<(), Broken> {
         self.wish(Errand::Cart(CartId(Id(cart)), command), Some(owner(cart)), None)
     }
 
@@ -232,18 +232,18 @@ impl World {
             options: Box::new([("colour".into(), choice.into())]),
             metadata: Box::default(),
         });
-        self.to_cart(cart, add)
+        self.ask_cart(cart, add)
     }
 
     fn apply_code(&mut self, cart: u128) -> Result<(), Broken> {
         let rules = self.shop.rules.len() as u64;
         let rule = self.shop.rules[self.rng.below(rules) as usize].clone();
-        self.to_cart(cart, cart::Command::ApplyCode(rule))
+        self.ask_cart(cart, cart::Command::ApplyCode(rule))
     }
 
     fn begin_checkout(&mut self, cart: u128) -> Result<(), Broken> {
         let checkout = CheckoutId(Id(self.shop.fresh()));
-        self.to_cart(cart, cart::Command::Begin { checkout, prices: Vec::new() })
+        self.ask_cart(cart, cart::Command::Begin { checkout, prices: Vec::new() })
     }
 
     fn adjust(&mut self) -> Result<(), Broken> {

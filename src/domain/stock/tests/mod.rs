@@ -150,6 +150,16 @@ fn p10_what_has_lapsed_is_let_go_when_its_time_has_come_and_not_before() {
     assert_eq!(stock.unwrap().wake_at(), None);
 }
 
+/// The attempt was given up before its pin arrived: the pin must not bind units that nobody would let go.
+#[test]
+fn p4_a_pin_that_comes_after_its_unpin_is_refused() {
+    let mut stock = after(&[hold(1, 4, 50), unpin(1, 2, 60)]);
+    assert_eq!(apply(&mut stock, &pin(1, 2), 10), Err(Refusal::NotHeld));
+    apply(&mut stock, &Command::Expire, 59).unwrap();
+    assert_eq!(parts(stock.as_ref()), [6, 4, 0, 10], "held for as long as was said last");
+    apply(&mut stock, &pin(1, 3), 59).unwrap();
+}
+
 /// A shopper is not refused for units whose time is over only because nobody has said so yet.
 #[test]
 fn lapsed_holds_make_room_for_new_ones_before_their_wake() {
