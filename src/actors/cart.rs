@@ -145,6 +145,11 @@ impl Hosted for CartEntity {
         cart.revision
     }
 
+    /// That its checkout exists changes nothing that clients see, but whoever begins one waits for it.
+    fn mark(cart: &Cart) -> u64 {
+        cart.revision << 1 | u64::from(cart.checkout.as_ref().is_some_and(|checkout| checkout.opened))
+    }
+
     fn encode_command(command: &Command) -> Result<Vec<u8>, EncodeError> {
         codec::encode_cart_command(command)
     }

@@ -36,6 +36,10 @@ pub(super) trait Hosted: Entity {
     fn name(id: u128) -> String;
     /// What clients see as its revision.
     fn revision(state: &Self::State) -> u64;
+    /// What tells two states apart for those who follow it from another node: the revision, and whatever else they wait for.
+    fn mark(state: &Self::State) -> u64 {
+        Self::revision(state)
+    }
     /// A command's bytes, for other nodes.
     fn encode_command(command: &Self::Command) -> Result<Vec<u8>, EncodeError>;
     /// The command back.

@@ -114,7 +114,7 @@ impl Handle {
         tokio::spawn(async move {
             let Some(links) = handle.node().links.clone() else { return };
             loop {
-                let seen = E::revision(&told.borrow());
+                let seen = E::mark(&told.borrow());
                 let map_version = handle.ground().routes.load().map_version;
                 let question = Question::Watch { seen };
                 let request = Request { hops: 1, map_version, kind: E::KIND as u8, id, question };
@@ -242,7 +242,7 @@ impl Handle {
         };
         loop {
             let state = Arc::clone(&states.borrow_and_update());
-            if E::revision(&state) != seen {
+            if E::mark(&state) != seen {
                 return self.told::<E>(&Answer { state, outcome: 0, replayed: false }, None, Nature::READ);
             }
             let left = until.saturating_duration_since(Instant::now());

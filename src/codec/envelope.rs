@@ -179,7 +179,7 @@ pub(super) fn seal_in(
 }
 
 /// The schema version that a record says it has, before anything of it is checked: which of its kind's frozen structs
-/// [`open`] must be asked for.
+/// `open` must be asked for.
 pub fn schema_v(bytes: &[u8]) -> Option<u16> {
     let (header, _) = bytes.split_first_chunk::<HEADER_BYTES>()?;
     Some(u16::from_be_bytes([header[4], header[5]]))

@@ -30,6 +30,8 @@ const UNITS: u64 = 100;
 const INSIDE: usize = 64;
 /// A node dies once so many are sold.
 const KILLS_AT: [u64; 3] = [10, 40, 70];
+/// Checkouts that are begun through a node that does not own them: in some of them the goods are held before anybody looks.
+const BEGUN_ELSEWHERE: usize = 4;
 const SEED: u64 = 0x7401_5a1e;
 /// What the crashing purchases buy.
 const SKU: &str = "mug-red";
@@ -81,6 +83,21 @@ async fn flash_sale(shop: &mut Shop, seed: u64) -> Reconciled {
     let wrong = world.measure.read().wrong;
     assert!(wrong.is_empty(), "{wrong:?}");
     world.purchases.audit(&world.service).await.unwrap()
+}
+
+/// A node that does not own the purchase learns that its goods are held as the owner does: nobody waits in vain until the
+/// request's time is over, which is answered 503.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_checkout_begun_through_another_node_is_answered_once_its_goods_are_held() {
+    let _turn = turn().await;
+    let shop = Shop::open(&NAMES).await;
+    let mut elsewhere = Connection::open(&shop.http("n1")).await.unwrap();
+    for _ in 0..BEGUN_ELSEWHERE {
+        let cart = cart_at_the_victim(&shop).await;
+        assert_eq!(elsewhere.exchange(&cart.add(SKU, 1, None)).await.unwrap(), 200);
+        let begun = elsewhere.ask(&Checkout::begin(&cart, "begin")).await.unwrap();
+        assert_eq!(begun.status, 201, "{}", begun.json());
+    }
 }
 
 /// What a shopper does while the node that serves them dies.
