@@ -305,6 +305,21 @@ impl Handle {
         self.0.ground.routes.load().format
     }
 
+    /// Waits until the cluster may write records of this format, at most so long; whether it may. A cluster that was just
+    /// made may within a second, one whose nodes are of two releases once the last of the older has gone.
+    pub async fn may_write(&self, format: u16, patience: Duration) -> bool {
+        let mut changes = self.0.ground.changes.subscribe();
+        let rises = async {
+            while self.format() < format {
+                if changes.changed().await.is_err() {
+                    return;
+                }
+            }
+        };
+        let _ = tokio::time::timeout(patience, rises).await; // either way it is looked at
+        self.format() >= format
+    }
+
     /// Whether newcomers are taken: the node knows the map, and does not give up what it has.
     #[must_use]
     pub fn is_ready(&self) -> bool {

@@ -16,6 +16,7 @@ use super::{
     admin::{Admin, TIMEOUT, body},
     carts::replayed,
     change::IDEMPOTENCY_KEY_BYTES_MAX,
+    may_sell,
     orders::{self, SomeUnits, units},
     problem::{Code, Problem},
 };
@@ -137,6 +138,7 @@ pub(super) async fn adjust(
     if !(1..=REASON_BYTES_MAX).contains(&reason.len()) {
         return Err(Problem::at(Code::InvalidRequest, "/reason", format!("1 to {REASON_BYTES_MAX} bytes")));
     }
+    may_sell(&admin.handle).await?;
     let initial = initial(&admin, &sku)?;
     let id = stock_id(&sku);
     let command = stock::Command::Adjust { sku: sku.into(), initial, change: adjust, reason: reason.into() };
@@ -222,6 +224,7 @@ pub(super) async fn define(
         code_of(&code).ok_or_else(|| Problem::new(Code::InvalidId, "a code is 1 to 40 letters, digits and dashes"))?;
     let Wish { key, body } = read::<Definition>(request, false).await?;
     let rule = rule(&admin, code.clone(), body)?;
+    may_sell(&admin.handle).await?;
     let id = discount_id(&code);
     let answer = admin.handle.ask_discount(id, ask(discount::Command::Define(rule), key)).await?;
     Ok(Json(uses(&answer.state)).into_response())

@@ -15,6 +15,7 @@ use super::{
     cart_json,
     change::{self, Addressed, Caller, Change, Content as _, Has, Json, NamedCode, OptionalJson},
     dto::{AddItem, CartView, CreateCart, PatchCart, SetQuantity},
+    may_sell,
     openapi::{ChangeProblems, CreateProblems, ReadProblems},
     problem::{Code, Problem},
 };
@@ -205,6 +206,7 @@ pub(super) async fn apply_code(
 ) -> Result<Response, Problem> {
     let unknown = || Problem::new(Code::DiscountNotApplicable, "there is no such code");
     let code = code_of(&code.0).ok_or_else(unknown)?;
+    may_sell(&app.handle).await?;
     let discount = app.handle.discount(discount_id(&code), app.options.request_timeout).await?;
     ask(&app, &change, Command::ApplyCode(discount.rule.clone())).await
 }

@@ -17,6 +17,7 @@ use super::{
     carts::{email_address, fresh, replayed, tag, told_by},
     change::{self, Caller, Content as _, Has, Json, To, Wish},
     checkout_json::{CheckoutView, PostalAddress},
+    may_sell,
     openapi::{CheckoutProblems, ReadProblems},
     problem::{Code, FieldError, Problem},
 };
@@ -99,6 +100,7 @@ pub(super) async fn create(State(app): State<App>, request: Request) -> Result<R
     let cart: CartId =
         wish.cart_id.parse().map_err(|error| Problem::at(Code::InvalidId, "/cart_id", format!("cart id: {error}")))?;
     let timeout = app.options.request_timeout;
+    may_sell(&app.handle).await?;
     let seen = app.handle.cart(cart, timeout).await?;
     if seen.owner != caller.owner() {
         return Err(cart::Refusal::NotFound.into());

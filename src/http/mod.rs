@@ -40,6 +40,20 @@ pub fn rendered(cart: &Cart) -> Vec<u8> {
     cart_json::write(cart, &|_| Vec::new(), None)
 }
 
+/// The record format that carts with codes or in checkout, checkouts, orders, stock and codes are written in.
+const SHOP_FORMAT: u16 = 2;
+/// How long a request waits for it: a cluster that was just made takes about a second.
+const FORMAT_PATIENCE: Duration = Duration::from_secs(2);
+
+/// Whether every node reads what selling writes: until the last node of an older release has gone, nothing of it begins.
+async fn may_sell(handle: &Handle) -> Result<(), problem::Problem> {
+    if handle.may_write(SHOP_FORMAT, FORMAT_PATIENCE).await {
+        return Ok(());
+    }
+    let detail = "a new release is being rolled out: this begins once it is on every node";
+    Err(problem::Problem::new(Code::ShardMoving, detail))
+}
+
 /// Largest request body: a cart's largest command is far smaller.
 pub const BODY_BYTES_MAX: usize = 64 * 1024;
 
