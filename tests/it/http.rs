@@ -323,7 +323,7 @@ async fn conditional_reads_products_pages_and_the_description() {
 
     let description = shop.raw("GET", "/openapi.json", &[], None).await.json();
     assert_eq!(description["openapi"].as_str().unwrap()[..3], *"3.1");
-    assert_eq!(description["paths"].as_object().unwrap().len(), 10);
+    assert_eq!(description["paths"].as_object().unwrap().len(), 21);
     let docs = shop.raw("GET", "/docs", &[], None).await;
     assert!(docs.header("content-security-policy").unwrap().contains("default-src 'none'"));
     let page = String::from_utf8(docs.body).unwrap();
