@@ -413,6 +413,8 @@ impl Handle {
         }
         match tokio::time::timeout(timeout + GRACE, answer).await {
             Ok(Ok(outcome)) => outcome,
+            // The shard went to another node with the question in its mailbox.
+            Ok(Err(_)) if served.door.is_shut() => Err(Failure::Moving(Effect::Unknown)),
             Ok(Err(_)) => Err(Failure::Internal(Effect::Unknown)), // the shard crashed
             Err(_) => Err(Failure::TimedOut(Effect::Unknown)),
         }

@@ -138,6 +138,8 @@ impl Handle {
             Wanted::Read => {
                 let read = |since_ms, ticket: Ticket<E>| To::<E>::Read { timeout, since_ms, ticket };
                 match self.exchange(served, id, timeout, read).await {
+                    // A read has no effect wherever it was lost.
+                    Err(Failure::Moving(_)) => Err(Failure::NotOwner),
                     // The shard crashed and is up again: a read has no effect, so it may be asked twice.
                     Err(Failure::Internal(Effect::Unknown)) => self.exchange(served, id, timeout, read).await,
                     other => other,

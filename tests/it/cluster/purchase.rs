@@ -208,6 +208,16 @@ async fn story_with_a_crash(shop: &mut Shop, world: &Arc<World>, story: Story, p
     let (_, log) = shop.take(VICTIM).ended().await;
     assert!(log.contains(point), "the node ended, but not at {point:?}: {log}");
     service.nodes.replace(nodes(shop));
+    if story == Story::CancelsTheOrder {
+        // It goes back by itself, whoever serves the order then.
+        let id = checkout.id.replace("chk_", "ord_");
+        until("the money is back", async || {
+            let (_, order) = ask(checkout.order(&id)).await;
+            let payment = &order["payments"][0];
+            (payment["captured"].is_object() && payment["refunded"] == payment["captured"]).then_some(())
+        })
+        .await;
+    }
     let found = world.purchases.audit(service).await.unwrap();
     settled_stock(service).await;
     found
