@@ -88,7 +88,7 @@ impl Entity for CartEntity {
         cart::pending(cart)
     }
 
-    fn on_done(step: Step, done: Done) -> Command {
+    fn on_done(step: Step, done: Done, _: bool) -> Command {
         cart::on_done(step, done)
     }
 

@@ -88,8 +88,8 @@ impl Entity for CheckoutEntity {
         checkout::pending(state)
     }
 
-    fn on_done(step: Step, done: Done) -> Command {
-        checkout::on_done(step, done)
+    fn on_done(step: Step, done: Done, once: bool) -> Command {
+        checkout::on_done(step, done, once)
     }
 
     fn glimpse(state: Option<&Checkout>, _: &Event) -> Option<CheckoutBefore> {

@@ -75,7 +75,7 @@ impl Entity for DiscountEntity {
         Vec::new()
     }
 
-    fn on_done((): (), (): ()) -> Command {
+    fn on_done((): (), (): (), _: bool) -> Command {
         Command::Expire
     }
 

@@ -92,8 +92,8 @@ impl Entity for OrderEntity {
         order::pending(state)
     }
 
-    fn on_done(step: Step, done: Done) -> Command {
-        order::on_done(step, done)
+    fn on_done(step: Step, done: Done, once: bool) -> Command {
+        order::on_done(step, done, once)
     }
 
     fn glimpse(state: Option<&Order>, event: &Event) -> OrderBefore {

@@ -38,10 +38,11 @@ pub(super) enum Wanted<E: Entity> {
 }
 
 impl<E: Hosted> Wanted<E> {
+    /// A deed is not asked for again on the way, though that would do no harm: whoever began it must know how often it was.
     pub(super) const fn nature(&self) -> Nature {
         match self {
             Self::Read => Nature::READ,
-            Self::Ask(ask) => Nature { is_read: false, is_repeatable: ask.key.is_some() || ask.is_deed },
+            Self::Ask(ask) => Nature { is_read: false, is_repeatable: ask.key.is_some() },
         }
     }
 

@@ -15,7 +15,7 @@ use crate::{
     codec::{self, DecodeError, EncodeError, record::Record},
     domain::{
         Context, Id, StockId, UnixMillis,
-        holds::{self, Act},
+        holds::{self, Act, Holds},
         stock::{self, Command, Event, Refusal, Stock},
     },
     events::{self, Data},
@@ -62,6 +62,12 @@ impl Entity for StockEntity {
         {
             stock.holds.drop_spent(UnixMillis(u64::MAX));
         }
+        if (planted!(BusyShelf) || planted!(OnceAssumed))
+            && let Some(stock) = state
+        {
+            let remembered = stock.holds.as_slice().iter().filter(|hold| hold.state != holds::State::Forgotten);
+            stock.holds = Holds::from_sorted(remembered.copied().collect()).unwrap_or_default();
+        }
     }
 
     fn outcome(_: &Command, _: Option<&Stock>) -> u32 {
@@ -88,7 +94,7 @@ impl Entity for StockEntity {
         Vec::new()
     }
 
-    fn on_done((): (), (): ()) -> Command {
+    fn on_done((): (), (): (), _: bool) -> Command {
         Command::Expire
     }
 

@@ -23,6 +23,8 @@ pub(super) struct Deeds<S> {
     begun: Vec<Deed<S>>,
     /// The committed state may need other deeds than those begun.
     changed: bool,
+    /// The state was read: whoever wrote it may have begun what it needs.
+    inherits: bool,
 }
 
 #[derive(Debug)]
@@ -30,13 +32,15 @@ struct Deed<S> {
     step: S,
     number: u128,
     attempts: u32,
+    /// An earlier life of this actor, on whichever node, may have begun it too.
+    inherited: bool,
     /// When to try again; `None` = it is out.
     again_at_ms: Option<u64>,
 }
 
 impl<S> Default for Deeds<S> {
     fn default() -> Self {
-        Self { begun: Vec::new(), changed: false }
+        Self { begun: Vec::new(), changed: false, inherits: false }
     }
 }
 
@@ -44,6 +48,13 @@ impl<S> Deeds<S> {
     /// The committed state is another.
     pub(super) const fn look(&mut self) {
         self.changed = true;
+    }
+
+    /// The committed state is another, and was read from the store.
+    pub(super) fn inherit(&mut self) {
+        self.changed = true;
+        self.inherits = true;
+        self.begun.iter_mut().for_each(|deed| deed.inherited = true);
     }
 
     /// Whether anything is out. What only waits for its next attempt needs nobody in memory: its agenda entry remembers.
@@ -81,6 +92,7 @@ impl<E: Entity, T: Token> Durable<E, T> {
             _ => return,
         };
         self.deeds.changed = false;
+        let inherited = std::mem::take(&mut self.deeds.inherits);
         if !E::is_pending(state) {
             self.deeds.begun = Vec::new();
             return;
@@ -93,7 +105,7 @@ impl<E: Entity, T: Token> Durable<E, T> {
             let Some(deed) = begun.iter_mut().find(|deed| deed.step == step) else {
                 if begun.len() < OUT_MAX {
                     let number = op_id();
-                    begun.push(Deed { step, number, attempts: 0, again_at_ms: None });
+                    begun.push(Deed { step, number, attempts: 0, inherited, again_at_ms: None });
                     out.push(Output::Perform { number, call });
                 }
                 continue;
@@ -132,12 +144,13 @@ impl<E: Entity, T: Token> Durable<E, T> {
         };
         let at_ms = around.mono_ms.saturating_add(pause_ms);
         deed.again_at_ms = Some(at_ms);
+        let once = (deed.attempts == 0 && !deed.inherited) || planted!(OnceAssumed);
         deed.attempts = deed.attempts.saturating_add(1);
         let step = deed.step;
         self.tick_by(at_ms, out);
         match result {
             Ok(done) => {
-                let work = Work::Done(E::on_done(step, done));
+                let work = Work::Done(E::on_done(step, done, once));
                 let since_ms = around.mono_ms;
                 self.admit(Waiting { work, covered: false, since_ms, deadline_ms: u64::MAX }, around, out);
                 // Another deed may have its turn.

@@ -57,8 +57,9 @@ pub trait Entity: fmt::Debug + Sized + 'static {
     /// What must still be done elsewhere: pure, so that whoever loads the row finds it again. It is done at least once, and
     /// may be done late: the same step of the same state must always be the same deed.
     fn pending(state: &Self::State) -> Vec<(Self::Step, Self::Call)>;
-    /// What the actor is told once it was done; on a state that needs it no more, it changes nothing.
-    fn on_done(step: Self::Step, done: Self::Done) -> Self::Command;
+    /// What the actor is told once it was done; on a state that needs it no more, it changes nothing. `once` = it was asked
+    /// for once and answered, by nobody else and at no other time: no second request for it is on its way anywhere.
+    fn on_done(step: Self::Step, done: Self::Done, once: bool) -> Self::Command;
     /// Looks at the state before `event` is folded into it; asked only where somebody wants to be told.
     fn glimpse(state: Option<&Self::State>, event: &Self::Event) -> Self::Glimpse;
     /// Adds what others are told of `event` to what they are told of the same command's earlier ones. Pure.

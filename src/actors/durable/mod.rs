@@ -381,7 +381,7 @@ impl<E: Entity, T: Token> Durable<E, T> {
                     out.push(Output::Committed(Arc::clone(&committed.record.state)));
                 }
                 self.phase = Phase::Ready(committed);
-                self.deeds.look();
+                self.deeds.inherit();
             }
             Err(why) => {
                 out.push(Output::Note(Note::Unreadable(why)));

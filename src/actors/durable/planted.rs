@@ -48,6 +48,10 @@ pub(in crate::actors) enum Bug {
     DeedGivenUp,
     /// Nobody is woken for what must still be done elsewhere.
     NotLookedAfter,
+    /// No bug: so much is bought of a product that its stock remembers forgotten holds no time at all.
+    BusyShelf,
+    /// Whatever was done elsewhere is taken to have been asked for once, on a busy shelf.
+    OnceAssumed,
     /// Another actor is told from memory that there is nothing to do.
     DeedUnconfirmed,
     /// A stock pins for whatever attempt.

@@ -155,7 +155,7 @@ impl Entity for TallyEntity {
         tally.letters.iter().map(|(op, to)| (*op, (*op, *to))).collect()
     }
 
-    fn on_done(op: u32, (): ()) -> Ask {
+    fn on_done(op: u32, (): (), _: bool) -> Ask {
         Ask::Sent(op)
     }
 

@@ -150,6 +150,7 @@ pub(super) struct HoldV1 {
     pub(super) what: WhatV1,
     pub(super) state: HoldStateV1,
     pub(super) lack: Option<LackV1>,
+    pub(super) once: bool,
 }
 
 #[derive(PartialEq, Encode, Decode)]

@@ -256,6 +256,7 @@ impl From<HoldV1> for Hold {
                 LackV1::Stock(available) => Lack::Stock { available },
                 LackV1::Code(reason) => Lack::Code { reason: reason.into() },
             }),
+            once: v1.once,
         }
     }
 }

@@ -101,7 +101,8 @@ fn attempt(token: Option<&str>, state: AttemptState, undo: Undo) -> Attempt {
 }
 
 fn hold(what: What, state: HoldState, lack: Option<Lack>) -> Hold {
-    Hold { what, state, lack }
+    let once = lack.is_none();
+    Hold { what, state, lack, once }
 }
 
 /// With something of every sort in it.
@@ -342,8 +343,8 @@ fn commands() -> Vec<Command> {
         Command::Cancel,
         Command::Expire,
     ];
-    all.extend(steps.map(|step| Command::Done { step, done: Done::Ok }));
-    all.extend(answers.map(|done| Command::Done { step: Step::Place, done }));
+    all.extend(steps.map(|step| Command::Done { step, done: Done::Ok, once: true }));
+    all.extend(answers.map(|done| Command::Done { step: Step::Place, done, once: false }));
     all
 }
 

@@ -38,7 +38,7 @@ enum CommandV1 {
     Confirm,
     Cancel,
     Expire,
-    Done(StepV1, DoneV1),
+    Done(StepV1, DoneV1, bool),
 }
 
 #[derive(PartialEq, Encode, Decode)]
@@ -144,7 +144,7 @@ pub fn encode_checkout_command(command: &Command) -> Result<Vec<u8>, EncodeError
         Command::Confirm => CommandV1::Confirm,
         Command::Cancel => CommandV1::Cancel,
         Command::Expire => CommandV1::Expire,
-        Command::Done { step, done } => CommandV1::Done((*step).into(), done.into()),
+        Command::Done { step, done, once } => CommandV1::Done((*step).into(), done.into(), *once),
     };
     envelope::seal(RecordKind::Command, WIRE_V, 1, &Tagged { tag: TAG, body }, RECORD_BYTES_MAX)
 }
@@ -182,7 +182,7 @@ pub fn decode_checkout_command(bytes: &[u8]) -> Result<Command, DecodeError> {
         CommandV1::Confirm => Command::Confirm,
         CommandV1::Cancel => Command::Cancel,
         CommandV1::Expire => Command::Expire,
-        CommandV1::Done(step, done) => Command::Done { step: step.into(), done: done.into() },
+        CommandV1::Done(step, done, once) => Command::Done { step: step.into(), done: done.into(), once },
     })
 }
 

@@ -170,6 +170,7 @@ impl From<&Hold> for HoldV1 {
                 Lack::Stock { available } => LackV1::Stock(*available),
                 Lack::Code { reason } => LackV1::Code(reason.to_string()),
             }),
+            once: hold.once,
         }
     }
 }

@@ -43,7 +43,7 @@ enum CommandV1 {
     Return(Vec<(u32, u16)>),
     Refund(i64),
     /// Number, whether it is the forgetting, why it was refused.
-    Done(u32, bool, Option<String>),
+    Done(u32, bool, Option<String>, bool),
     Wake,
 }
 
@@ -82,13 +82,13 @@ pub fn encode_order_command(command: &Command) -> Result<Vec<u8>, EncodeError> {
         Command::Cancel { reason } => CommandV1::Cancel(written::text(reason.as_deref())),
         Command::Return { lines } => CommandV1::Return(numbers(lines)),
         Command::Refund { amount } => CommandV1::Refund(*amount),
-        Command::Done { step, done } => {
+        Command::Done { step, done, once } => {
             let (Step::Deed(n) | Step::Forget(n)) = step;
             let reason = match done {
                 Done::Yes => None,
                 Done::Refused { reason } => Some(reason.to_string()),
             };
-            CommandV1::Done(*n, matches!(step, Step::Forget(_)), reason)
+            CommandV1::Done(*n, matches!(step, Step::Forget(_)), reason, *once)
         }
         Command::Wake => CommandV1::Wake,
     };
@@ -113,9 +113,10 @@ pub fn decode_order_command(bytes: &[u8]) -> Result<Command, DecodeError> {
         CommandV1::Cancel(reason) => Command::Cancel { reason: text(reason) },
         CommandV1::Return(lines) => Command::Return { lines: named(lines) },
         CommandV1::Refund(amount) => Command::Refund { amount },
-        CommandV1::Done(n, forget, reason) => Command::Done {
+        CommandV1::Done(n, forget, reason, once) => Command::Done {
             step: if forget { Step::Forget(n) } else { Step::Deed(n) },
             done: reason.map_or(Done::Yes, |reason| Done::Refused { reason: reason.into() }),
+            once,
         },
         CommandV1::Wake => Command::Wake,
     })

@@ -275,9 +275,9 @@ fn commands() -> Vec<Command> {
         Command::Cancel { reason: None },
         take_back(&[(2, 1)]),
         Command::Refund { amount: -5 },
-        on_done(Step::Deed(65_536), Done::Yes),
-        on_done(Step::Deed(65_537), refused.clone()),
-        on_done(Step::Forget(u32::MAX), refused),
+        on_done(Step::Deed(65_536), Done::Yes, true),
+        on_done(Step::Deed(65_537), refused.clone(), false),
+        on_done(Step::Forget(u32::MAX), refused, false),
         on_wake(),
     ]
 }
@@ -328,7 +328,7 @@ proptest! {
         let mut order = made(if at_order { Capture::AtOrder } else { Capture::AtFulfilment });
         let context = Context { now: UnixMillis(9), by: None, if_revision: None, expire_after_ms: 0 };
         for (command, answered) in asked {
-            let answers = pending(order.as_ref().unwrap()).into_iter().map(|(step, _)| on_done(step, Done::Yes));
+            let answers = pending(order.as_ref().unwrap()).into_iter().map(|(step, _)| on_done(step, Done::Yes, false));
             let answers = answers.filter(|_| answered).collect::<Vec<_>>();
             for command in [commands()[command].clone(), fulfil(&[(1, 1)])].into_iter().chain(answers) {
                 for event in decide(order.as_ref(), &command, &context).unwrap_or_default() {

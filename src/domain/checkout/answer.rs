@@ -14,22 +14,22 @@ use crate::domain::{
 
 /// What an answer changes. Nothing if its step is not pending: it was answered before, or the checkout has gone on; what
 /// the late answer would tell is found out again by the step that took its place.
-pub(super) fn answer(checkout: &Checkout, step: Step, done: &Done) -> Option<Change> {
+pub(super) fn answer(checkout: &Checkout, step: Step, done: &Done, once: bool) -> Option<Change> {
     if !steps(checkout).contains(&step) {
         return None;
     }
     Some(match (step, done) {
-        (Step::Hold(hold), Done::Ok) => Change::Held { hold, until: checkout.created_at.plus_ms(HOLD_FIRST_MS) },
+        (Step::Hold(hold), Done::Ok) => Change::Held { hold, until: checkout.created_at.plus_ms(HOLD_FIRST_MS), once },
         (Step::Hold(hold), Done::Insufficient { available }) => {
-            Change::HoldRefused { hold, lack: Lack::Stock { available: *available } }
+            Change::HoldRefused { hold, lack: Lack::Stock { available: *available }, once }
         }
         (Step::Hold(hold), Done::CodeRefused { reason }) => {
-            Change::HoldRefused { hold, lack: Lack::Code { reason: clipped(reason) } }
+            Change::HoldRefused { hold, lack: Lack::Code { reason: clipped(reason) }, once }
         }
-        (Step::Extend { hold, until }, Done::Ok) => Change::Held { hold, until },
+        (Step::Extend { hold, until }, Done::Ok) => Change::Held { hold, until, once: false },
         (Step::Pin { hold, attempt }, Done::Ok) => Change::Pinned { hold, attempt },
         (Step::Unpin { hold, attempt }, Done::Ok) => {
-            Change::Held { hold, until: checkout.attempt(attempt)?.hold_until }
+            Change::Held { hold, until: checkout.attempt(attempt)?.hold_until, once: false }
         }
         // What was held is held no more: its time was over before this checkout could say otherwise.
         (Step::Hold(_) | Step::Extend { .. } | Step::Pin { .. } | Step::Unpin { .. }, Done::Lost) => {
@@ -82,7 +82,9 @@ pub(super) fn next(checkout: &Checkout, now: UnixMillis) -> Option<Change> {
         }
         Phase::Committing if is_done(checkout) => move_to(Phase::Placing),
         Phase::Releasing(undone) if is_done(checkout) => move_to(Phase::LettingGo(undone)),
-        Phase::Remembering(end) if now >= checkout.forget_at() => move_to(Phase::Forgetting(end)),
+        Phase::Remembering(end) if !checkout.may_be_late() || now >= checkout.forget_at() => {
+            move_to(Phase::Forgetting(end))
+        }
         Phase::Forgetting(end) if is_done(checkout) && is_paid_back(checkout) => move_to(Phase::Ended(end)),
         _ => None,
     }

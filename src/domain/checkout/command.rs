@@ -73,5 +73,7 @@ pub enum Command {
         step: Step,
         /// Its answer.
         done: Done,
+        /// It was asked for once: no second request for it can be on its way.
+        once: bool,
     },
 }

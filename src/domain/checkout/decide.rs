@@ -43,15 +43,15 @@ pub fn decide(checkout: Option<&Checkout>, command: &Command, context: &Context)
             .then(|| Change::Confirmed { until: context.now.plus_ms(AUTHORISE_PATIENCE_MS) }),
         Command::Cancel => cancel(checkout)?,
         Command::Expire => expire(checkout, context.now),
-        Command::Done { step, done } => answer(checkout, *step, done),
+        Command::Done { step, done, once } => answer(checkout, *step, done, *once),
     };
     Ok(with_moves(checkout, change, context.now))
 }
 
-/// The command that tells a checkout of an answer.
+/// The command that tells a checkout of an answer; `once` = no second request for it can be on its way.
 #[must_use]
-pub const fn on_done(step: Step, done: Done) -> Command {
-    Command::Done { step, done }
+pub const fn on_done(step: Step, done: Done, once: bool) -> Command {
+    Command::Done { step, done, once }
 }
 
 /// The command that tells a checkout of the time.

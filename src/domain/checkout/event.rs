@@ -57,6 +57,8 @@ pub enum Change {
         hold: u16,
         /// Until when.
         until: UnixMillis,
+        /// No second request to hold it can be on its way.
+        once: bool,
     },
     /// Something cannot be held.
     HoldRefused {
@@ -64,6 +66,8 @@ pub enum Change {
         hold: u16,
         /// Why.
         lack: Lack,
+        /// No second request to hold it can be on its way.
+        once: bool,
     },
     /// Something is pinned.
     Pinned {

@@ -65,7 +65,7 @@ fn holds(lines: &[CheckoutLine], codes: &[Rule]) -> Vec<Hold> {
         }
     }
     whats.extend(codes.iter().map(|rule| What::Code { code: rule.code.clone() }));
-    whats.into_iter().map(|what| Hold { what, state: HoldState::Wanted, lack: None }).collect()
+    whats.into_iter().map(|what| Hold { what, state: HoldState::Wanted, lack: None, once: false }).collect()
 }
 
 /// What clients see of a checkout, save what a patch changes. What happens between actors is none of their business, and
@@ -100,11 +100,17 @@ fn change(checkout: &mut Checkout, change: &Change, at: UnixMillis) {
                 undo: Undo::Nothing,
             });
         }
-        Change::Held { hold, until } => set(checkout, *hold, HoldState::Held { until: *until }),
-        Change::HoldRefused { hold, lack } => {
+        Change::Held { hold, until, once } => {
+            set(checkout, *hold, HoldState::Held { until: *until });
+            if let Some(hold) = checkout.holds.get_mut(usize::from(*hold)) {
+                hold.once |= once;
+            }
+        }
+        Change::HoldRefused { hold, lack, once } => {
             set(checkout, *hold, HoldState::Refused);
             if let Some(hold) = checkout.holds.get_mut(usize::from(*hold)) {
                 hold.lack = Some(lack.clone());
+                hold.once = *once;
             }
         }
         Change::Pinned { hold, attempt } => set(checkout, *hold, HoldState::Pinned { attempt: *attempt }),

@@ -53,6 +53,10 @@ fn wanted(checkout: &Checkout, deed: Deed) -> Vec<Step> {
     let holds = |wants: &dyn Fn(u16, HoldState) -> Option<Step>| {
         (0u16..).zip(&checkout.holds).filter_map(|(nth, hold)| wants(nth, hold.state)).collect()
     };
+    let left = |ended: HoldState, step: fn(u16) -> Step| {
+        let is_nothing = |hold: &Hold| hold.state == ended || (hold.state == HoldState::Refused && hold.once);
+        (0u16..).zip(&checkout.holds).filter(|(_, hold)| !is_nothing(hold)).map(|(nth, _)| step(nth)).collect()
+    };
     let attempts = |undo: Undo, step: fn(u32) -> Step| {
         (1u32..).zip(&checkout.attempts).filter(|(_, attempt)| attempt.undo == undo).map(|(n, _)| step(n)).collect()
     };
@@ -76,9 +80,9 @@ fn wanted(checkout: &Checkout, deed: Deed) -> Vec<Step> {
             _ => None,
         }),
         Deed::Commit => holds(&|nth, state| matches!(state, HoldState::Pinned { .. }).then_some(Step::Commit(nth))),
-        // Whatever is known of it: also one that was refused or not answered may be held by a request that is late.
-        Deed::Release => holds(&|nth, state| (state != HoldState::Released).then_some(Step::Release(nth))),
-        Deed::Forget => holds(&|nth, state| (state != HoldState::Forgotten).then_some(Step::Forget(nth))),
+        // Whatever is known of it: also one that was not answered, or refused, may be held by a request that is late.
+        Deed::Release => left(HoldState::Released, Step::Release),
+        Deed::Forget => left(HoldState::Forgotten, Step::Forget),
         Deed::Authorise => {
             checkout.attempts.last().map(|last| Step::Authorise { attempt, round: last.round }).into_iter().collect()
         }

@@ -73,7 +73,7 @@ pub enum Lack {
 pub enum HoldState {
     /// Asked for, not answered.
     Wanted,
-    /// Refused; a request that is still on its way may yet succeed, so this is released like any other.
+    /// Refused; where a second request may be on its way and yet succeed, this is released like any other.
     Refused,
     /// Held, and lost at that time if nothing happens.
     Held {
@@ -102,6 +102,8 @@ pub struct Hold {
     pub state: HoldState,
     /// Why it was refused, if it was.
     pub lack: Option<Lack>,
+    /// It was asked for once and answered: no second request to hold it can come late and make it anew.
+    pub once: bool,
 }
 
 /// What became of a payment attempt.
@@ -213,7 +215,7 @@ pub enum Phase {
     Releasing(Undone),
     /// The cart is told that nothing was bought.
     LettingGo(Undone),
-    /// Done, save that requests that are late must still be recognised.
+    /// Done, save that requests that are late, where there can be any, must still be recognised.
     Remembering(End),
     /// Whoever held something is told to think of it no more.
     Forgetting(End),

@@ -132,6 +132,11 @@ impl Checkout {
         })
     }
 
+    /// Whether a request to hold may be on its way still.
+    pub(super) fn may_be_late(&self) -> bool {
+        self.holds.iter().any(|hold| !hold.once)
+    }
+
     /// When no request to hold that is still on its way can make an entry any more.
     pub(super) const fn forget_at(&self) -> UnixMillis {
         self.created_at.plus_ms(HOLD_FIRST_MS + CLOCKS_APART_MS)

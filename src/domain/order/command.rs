@@ -44,6 +44,8 @@ pub enum Command {
         step: Step,
         /// The answer.
         done: Done,
+        /// No second request for it can be on its way.
+        once: bool,
     },
     /// The clock says so: have the stocks forget what is old enough.
     Wake,

@@ -29,7 +29,7 @@ pub fn decide(order: Option<&Order>, command: &Command, context: &Context) -> Re
         (None, Command::Place(placement)) => place(placement)?,
         (None, _) => return Err(Refusal::NotFound),
         (Some(order), Command::Place(placement)) => again(order, placement.checkout, placement.owner)?,
-        (Some(order), Command::Done { step, done }) => settle(order, *step, done),
+        (Some(order), Command::Done { step, done, once }) => settle(order, *step, done, *once),
         (Some(order), Command::Wake) => wake(order, context.now),
         (Some(order), command) => {
             if context.by.is_some_and(|by| by != order.owner) {
@@ -164,10 +164,10 @@ fn refund(order: &Order, amount: i64) -> Result<Decided, Refusal> {
 }
 
 /// What the answer to a deed does. One that comes again, or late, finds nothing pending and does nothing.
-fn settle(order: &Order, step: Step, done: &Done) -> Decided {
+fn settle(order: &Order, step: Step, done: &Done, once: bool) -> Decided {
     let (Step::Deed(n) | Step::Forget(n)) = step;
     let Some(deed) = order.deeds.iter().find(|deed| deed.n == n) else { return Vec::new() };
-    let settled = |wants| (Change::Settled { n, done: done.clone() }, wants);
+    let settled = |wants| (Change::Settled { n, done: done.clone(), once }, wants);
     match (step, deed.state, deed.work, done) {
         // A stock that will not forget keeps an entry; that is its business.
         (Step::Forget(_), DeedState::Forgetting, ..) => vec![(Change::Forgotten { n }, Vec::new())],

@@ -63,6 +63,8 @@ pub enum Change {
         n: u32,
         /// The answer.
         done: Done,
+        /// No second request for it can be on its way.
+        once: bool,
     },
     /// The stocks shall forget every deed that was answered at this moment or before.
     ForgetDue {

@@ -94,7 +94,7 @@ fn change(order: &mut Order, event: &Event) -> bool {
             tell(order, Entry { amount, units, ..entry(at, Kind::Returned) })
         }
         Change::RefundAsked { amount } => tell(order, Entry { amount: Some(*amount), ..entry(at, Kind::RefundAsked) }),
-        Change::Settled { n, done } => settled(order, at, *n, done),
+        Change::Settled { n, done, once } => settled(order, at, *n, done, *once),
         Change::ForgetDue { until } => {
             for deed in &mut order.deeds {
                 if matches!(deed.state, DeedState::Remembered { since } if since <= *until) {
@@ -135,12 +135,13 @@ fn parcel(order: &mut Order, at: UnixMillis, kind: Kind, n: u32) -> bool {
     tell(order, Entry { units: lines, shipment: Some(n), ..entry(at, kind) })
 }
 
-fn settled(order: &mut Order, at: UnixMillis, n: u32, done: &Done) -> bool {
+fn settled(order: &mut Order, at: UnixMillis, n: u32, done: &Done, once: bool) -> bool {
     let is_it = |deed: &Deed| deed.n == n && deed.state == DeedState::Wanted;
     let Some(position) = order.deeds.iter().position(is_it) else { return false };
     let work = order.deeds[position].work;
     if work.is_of_stock() && *done == Done::Yes {
-        order.deeds[position].state = DeedState::Remembered { since: at };
+        // No copy can come that the stock would have to know.
+        order.deeds[position].state = if once { DeedState::Forgetting } else { DeedState::Remembered { since: at } };
         return false;
     }
     order.deeds.remove(position);

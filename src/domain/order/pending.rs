@@ -14,10 +14,10 @@ pub fn pending(order: &Order) -> Vec<(Step, Call)> {
     order.deeds.iter().filter_map(|deed| step(order, deed)).collect()
 }
 
-/// What the answer to a step becomes.
+/// What the answer to a step becomes; `once` = no second request for it can be on its way.
 #[must_use]
-pub const fn on_done(step: Step, done: Done) -> Command {
-    Command::Done { step, done }
+pub const fn on_done(step: Step, done: Done, once: bool) -> Command {
+    Command::Done { step, done, once }
 }
 
 /// When the order wakes next: a stock must then forget a deed.

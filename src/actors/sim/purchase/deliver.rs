@@ -153,7 +153,7 @@ impl World {
     // ---- deeds ----
 
     /// Sends a deed off: or it is lost, comes twice, much later, or only its answer is lost. Whoever asked is told to
-    /// try again, as one whose patience ends.
+    /// try again, as one whose patience ends: nothing between nodes makes two of one request that is answered.
     pub(super) fn begin(&mut self, deed: Deed) {
         let (shop, now) = (&self.shop, self.wall());
         let product = |sku: &str| shop.product(sku);
@@ -182,7 +182,8 @@ impl World {
             }
             4 => {
                 self.delay(Message::Errand(errand.clone(), None));
-                self.messages.push(Message::Errand(errand, Some(deed)));
+                self.messages.push(Message::Errand(errand, None));
+                self.messages.push(Message::Performed(deed, Err(Again)));
             }
             _ => self.messages.push(Message::Errand(errand, Some(deed))),
         }

@@ -30,9 +30,12 @@ use std::{collections::BTreeMap, thread};
 
 use self::world::{Report, run};
 use super::{number, world::Violation};
+use crate::actors::durable::{Bug, plant};
 
 /// Seeds per run of the tests, unless `TROLLEY_SIM_SEEDS` says otherwise.
 const SEEDS: u64 = 2_000;
+/// Seeds on a busy shelf.
+const BUSY_SEEDS: u64 = 1_000;
 /// Lines of a trace that a failure shows.
 const TAIL: usize = 80;
 
@@ -80,6 +83,18 @@ fn two_thousand_seeds_of_purchases_hold_p1_p2_p4_p5_p6_p10() {
         "{:?}",
         total.counts
     );
+}
+
+/// A stock remembers the newest forgotten holds only: on a busy shelf that is none, and what is late is refused without.
+#[test]
+fn a_product_that_everybody_buys_holds_the_same_promises() {
+    plant(Some(Bug::BusyShelf));
+    for seed in 0..BUSY_SEEDS {
+        if let Err(violation) = run(seed, false) {
+            explain(seed, &violation);
+        }
+    }
+    plant(None);
 }
 
 #[test]

@@ -121,5 +121,6 @@ planted_bugs! {
     a_cancellation_past_the_point_of_no_return_breaks_p4: CancelledTooLate breaks "P4" | "P5" | "P6";
     a_purchase_deed_before_its_state_is_saved_breaks_p1: PerformedBeforeSave breaks "P1";
     a_deed_answered_by_a_deposed_owner_breaks_p10: DeedUnconfirmed breaks "P4" | "P5" | "P10";
+    a_second_request_thought_impossible_breaks_p4: OnceAssumed breaks "P4" | "P10";
     a_purchase_deed_given_up_breaks_p10: DeedGivenUp breaks "P10";
 }

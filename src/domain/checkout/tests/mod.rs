@@ -13,6 +13,11 @@ use crate::domain::{
     pricing::{Discounted, Offer, Priced, Quote},
 };
 
+/// An answer to a request that may have a second one on its way.
+fn on_done(step: Step, done: Done) -> Command {
+    super::on_done(step, done, false)
+}
+
 pub(super) const TTL_MS: u64 = 15 * 60_000;
 pub(super) const TTL_MAX_MS: u64 = 60 * 60_000;
 pub(super) const START: u64 = 1_795_000_000_000;
@@ -209,6 +214,36 @@ fn a_purchase_from_end_to_end() {
     assert!(checkout.is_ended() && pending(&checkout).is_empty() && wake_at(&checkout).is_none());
     // Made; details; attempt; approved; completed.
     assert_eq!(checkout.revision, 5, "only what clients see counts");
+}
+
+#[test]
+fn what_was_asked_for_once_is_forgotten_at_once() {
+    let mut checkout = made();
+    for (step, _) in pending(checkout.as_ref().unwrap()) {
+        apply(&mut checkout, &super::on_done(step, Done::Ok, true), START + 1).unwrap();
+    }
+    apply(&mut checkout, &Command::Cancel, START + 2).unwrap();
+    answer_all(&mut checkout, START + 3, all_ok); // released
+    answer_all(&mut checkout, START + 4, all_ok); // let go
+    assert_eq!(names(&checkout), [0, 1, 2].map(Step::Forget), "nothing can be on its way");
+    answer_all(&mut checkout, START + 5, all_ok);
+    assert!(checkout.unwrap().is_ended());
+}
+
+#[test]
+fn what_was_asked_for_once_and_refused_needs_nothing_more() {
+    let mut checkout = made();
+    let short = Done::Insufficient { available: 1 };
+    apply(&mut checkout, &super::on_done(Step::Hold(0), short, true), START + 1).unwrap();
+    apply(&mut checkout, &super::on_done(Step::Hold(1), Done::Ok, true), START + 1).unwrap();
+    apply(&mut checkout, &super::on_done(Step::Hold(2), Done::Ok, false), START + 1).unwrap();
+    assert_eq!(names(&checkout), [Step::Release(1), Step::Release(2)]);
+    answer_all(&mut checkout, START + 2, all_ok);
+    answer_all(&mut checkout, START + 3, all_ok); // let go
+    assert_eq!(names(&checkout), [], "a second request for one of them may come");
+    let due = wake_at(checkout.as_ref().unwrap()).unwrap();
+    apply(&mut checkout, &on_wake(), due.0).unwrap();
+    assert_eq!(names(&checkout), [Step::Forget(1), Step::Forget(2)]);
 }
 
 #[test]

@@ -208,6 +208,8 @@ pub(super) struct World {
     in_checkout: bool,
     requests: Vec<(Step, Call)>,
     answers: Vec<(Step, Done)>,
+    /// Every request that was ever sent, as often as it was.
+    sent: Vec<Step>,
     pub(super) seen: Seen,
 }
 
@@ -236,6 +238,7 @@ impl World {
             in_checkout: true,
             requests: Vec::new(),
             answers: Vec::new(),
+            sent: Vec::new(),
             seen: Seen::default(),
         }
     }
@@ -261,6 +264,7 @@ impl World {
                 let pending = pending(self.state());
                 if !pending.is_empty() && self.requests.len() < POST_MAX {
                     let at = dice.roll(pending.len())?;
+                    self.sent.push(pending[at].0);
                     self.requests.push(pending[at].clone());
                 }
             }
@@ -268,6 +272,7 @@ impl World {
                 let at = letter(self.requests.len(), dice)?;
                 let again = dice.roll(3)? == 0;
                 let (step, call) = if again { self.requests[at].clone() } else { self.requests.swap_remove(at) };
+                self.sent.extend(again.then_some(step));
                 let done = self.perform(&call);
                 if dice.roll(5)? != 0 && self.answers.len() < POST_MAX {
                     self.answers.push((step, done)); // else the answer is lost
@@ -277,7 +282,7 @@ impl World {
                 let at = letter(self.answers.len(), dice)?;
                 let again = dice.roll(4)? == 0;
                 let (step, done) = if again { self.answers[at].clone() } else { self.answers.swap_remove(at) };
-                self.tell(&on_done(step, done));
+                self.tell(&on_done(step, done, self.is_once(step)));
             }
             15 => self.now += [1, 50, 500, 2_000, 5_000, 20_000, 40_000, 61_000][dice.roll(8)?],
             16 => self.tell(&on_wake()),
@@ -306,6 +311,10 @@ impl World {
     fn acted(&mut self) {
         self.gateway.0.values_mut().for_each(|payment| payment.acted = true);
         self.tell(&Command::Confirm);
+    }
+
+    fn is_once(&self, step: Step) -> bool {
+        self.sent.iter().filter(|sent| **sent == step).count() == 1
     }
 
     fn tell(&mut self, command: &Command) {
@@ -400,8 +409,9 @@ impl World {
                 self.tell(&on_wake());
             }
             for (step, call) in pending {
+                self.sent.push(step);
                 let done = self.perform(&call);
-                self.tell(&on_done(step, done));
+                self.tell(&on_done(step, done, self.is_once(step)));
                 self.check();
             }
         }
@@ -411,7 +421,7 @@ impl World {
                 self.perform(&call);
             }
             for (step, done) in self.answers.clone() {
-                self.tell(&on_done(step, done));
+                self.tell(&on_done(step, done, self.is_once(step)));
             }
             self.check();
         }

@@ -107,7 +107,7 @@ pub(crate) fn made(capture: Capture) -> Option<Order> {
 /// Answers everything that is pending.
 pub(crate) fn answer(order: &mut Option<Order>, done: &Done) {
     for (step, _) in pending(order.as_ref().unwrap()) {
-        asked(order, &on_done(step, done.clone())).unwrap();
+        asked(order, &on_done(step, done.clone(), false)).unwrap();
     }
 }
 
@@ -246,6 +246,19 @@ fn a_parcel_that_waits_for_the_money_leaves_with_it() {
     assert_eq!(pending(&sent), [(Step::Deed(DEED_FIRST + 1), ship)], "one deed for one stock");
 }
 
+#[test]
+fn a_stock_forgets_at_once_what_it_was_asked_for_once() {
+    for once in [true, false] {
+        let mut order = made(Capture::AtOrder);
+        answer(&mut order, &Done::Yes);
+        asked(&mut order, &fulfil(&[(1, 1)])).unwrap();
+        let step = pending(order.as_ref().unwrap())[0].0;
+        asked(&mut order, &on_done(step, Done::Yes, once)).unwrap();
+        let is_forgetting = matches!(pending(order.as_ref().unwrap())[..], [(Step::Forget(_), _)]);
+        assert_eq!((is_forgetting, wake_at(order.as_ref().unwrap()).is_none()), (once, once));
+    }
+}
+
 /// Whether to void or to refund is known when the capture was answered, and not before.
 #[test]
 fn a_cancel_while_the_money_is_being_taken_waits_for_the_answer() {
@@ -255,8 +268,8 @@ fn a_cancel_while_the_money_is_being_taken_waits_for_the_answer() {
         assert_eq!(apply(&mut order, &Command::Cancel { reason: None }, &by_shopper), Ok(1));
         assert_eq!(order.as_ref().unwrap().cancelled, Some(Cause::Shopper));
         let step = Step::Deed(DEED_FIRST);
-        assert_eq!(asked(&mut order, &on_done(step, done.clone())), Ok(1));
-        assert_eq!(asked(&mut order, &on_done(step, done)), Ok(0), "again");
+        assert_eq!(asked(&mut order, &on_done(step, done.clone(), false)), Ok(1));
+        assert_eq!(asked(&mut order, &on_done(step, done, false)), Ok(0), "again");
         let money = pending(order.as_ref().unwrap()).into_iter().find_map(|(_, call)| match call {
             Call::Refund(deed) => Some(("refund", deed.amount.amount)),
             Call::Void(deed) => Some(("void", deed.amount.amount)),

@@ -139,7 +139,7 @@ impl World {
             keys.reverse();
             for (step, call) in keys {
                 let done = self.perform_call(&call, true);
-                self.tell(&on_done(step, done));
+                self.tell(&on_done(step, done, false));
             }
             self.now += REMEMBER_MS;
             self.tell(&on_wake());
@@ -210,7 +210,7 @@ pub(super) fn lives(capture: Capture, happenings: &[Happens]) {
             Happens::Answered(_) if world.answers.is_empty() => {}
             Happens::Answered(at) => {
                 let (step, done) = world.answers[at % world.answers.len()].clone();
-                world.tell(&on_done(step, done));
+                world.tell(&on_done(step, done, false));
             }
             Happens::Later(ms) => {
                 world.now += ms;
