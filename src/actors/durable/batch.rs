@@ -67,6 +67,10 @@ impl<E: Entity, T: Token> Durable<E, T> {
                     self.waiting.iter_mut().for_each(|waiting| waiting.covered = true);
                     return out.push(Output::Load { number, serial: self.doubt });
                 }
+                Phase::Ready(committed) if self.awaits_siblings(around, out) => {
+                    self.phase = Phase::Ready(committed);
+                    return;
+                }
                 Phase::Ready(committed) => self.turn(Some(committed), around, op_id, out),
                 busy => {
                     self.phase = busy;

@@ -15,6 +15,9 @@ const AGAIN_AFTER_MIN_MS: u64 = 100;
 const AGAIN_AFTER_MAX_MS: u64 = 5_000;
 /// Most deeds that one actor has out at once: as many as a purchase has lines and codes, and as many again.
 const OUT_MAX: usize = 256;
+/// How long the answer to one deed waits for those of others that are out: what is begun together is mostly answered
+/// together, and then costs one save. Shorter than a save on a database takes.
+const SIBLINGS_MS: u64 = 5;
 
 /// What is being done elsewhere.
 #[derive(Debug)]
@@ -126,6 +129,18 @@ impl<E: Entity, T: Token> Durable<E, T> {
         }
     }
 
+    /// Whether all that waits are answers to deeds, and others may follow at once.
+    pub(super) fn awaits_siblings(&mut self, around: &Surroundings, out: &mut Vec<Output<E, T>>) -> bool {
+        let Some(first) = self.waiting.first() else { return false };
+        let until_ms = first.since_ms.saturating_add(SIBLINGS_MS);
+        let is_answer = |waiting: &Waiting<E, T>| matches!(waiting.work, Work::Done(_));
+        let waits = around.mono_ms < until_ms && self.deeds.any_out() && self.waiting.iter().all(is_answer);
+        if waits {
+            self.tick_by(until_ms, out);
+        }
+        waits
+    }
+
     /// A deed ended. Whatever came of it, it is tried again later unless the state shows by then that it was done.
     pub(super) fn performed(
         &mut self,
@@ -163,5 +178,102 @@ impl<E: Entity, T: Token> Durable<E, T> {
                 out.push(Output::Note(Note::TriedAgain));
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::{
+        super::{Durable, Input, Output, Surroundings},
+        SIBLINGS_MS,
+    };
+    use crate::{
+        actors::{
+            ask::Ask as Asked,
+            sim::entity::{Ask, TallyEntity},
+        },
+        domain::UnixMillis,
+        store::Saved,
+    };
+
+    type Out = Output<TallyEntity, u32>;
+
+    struct Bench {
+        machine: Durable<TallyEntity, u32>,
+        around: Surroundings,
+        op_id: u128,
+    }
+
+    impl Bench {
+        fn step(&mut self, input: Input<TallyEntity, u32>) -> Vec<Out> {
+            let (next, mut out) = (&mut self.op_id, Vec::new());
+            let mut op_id = || {
+                *next += 1;
+                *next
+            };
+            self.machine.step(input, &self.around, &mut op_id, &mut out);
+            out
+        }
+
+        /// With two deeds out at once; returns their numbers.
+        fn with_two_out() -> (Self, [u128; 2]) {
+            let around = Surroundings {
+                wall: UnixMillis(1_000),
+                mono_ms: 1_000,
+                epoch: 5,
+                fence: 5,
+                expire_after_ms: 1,
+                emits: false,
+            };
+            let mut bench = Self { machine: Durable::default(), around, op_id: 0 };
+            let mut out = Vec::new();
+            for (token, op) in [(1, 11), (2, 12)] {
+                let (command, timeout) = (Ask::Send(op, 9), Duration::from_secs(3));
+                let ask = Asked { command, by: None, if_revision: None, key: None, timeout, is_deed: false };
+                out.extend(bench.step(Input::Ask { ask, since_ms: 1_000, token }));
+            }
+            let load =
+                out.iter().find_map(|output| if let Out::Load { number, .. } = output { Some(*number) } else { None });
+            let out = bench.step(Input::Loaded(load.unwrap(), Ok(None)));
+            let out = bench.step(Input::Saved(saved(&out).unwrap(), Saved::Applied));
+            let numbers: Vec<_> = out
+                .iter()
+                .filter_map(|output| if let Out::Perform { number, .. } = output { Some(*number) } else { None })
+                .collect();
+            (bench, numbers.try_into().unwrap())
+        }
+    }
+
+    /// The save that was sent, if one was.
+    fn saved(out: &[Out]) -> Option<u128> {
+        out.iter().find_map(|output| if let Out::Save(order) = output { Some(order.row.op_id) } else { None })
+    }
+
+    #[test]
+    fn answers_to_deeds_that_were_begun_together_share_a_save() {
+        let (mut bench, [one, two]) = Bench::with_two_out();
+        assert_eq!(saved(&bench.step(Input::Performed(one, Ok(())))), None, "its sibling may follow at once");
+        let save = saved(&bench.step(Input::Performed(two, Ok(())))).expect("both are answered");
+        bench.step(Input::Saved(save, Saved::Applied));
+        assert!(bench.machine.committed().unwrap().letters.is_empty());
+    }
+
+    #[test]
+    fn an_answer_does_not_wait_for_long_and_nobody_waits_for_answers() {
+        let (mut bench, [one, _]) = Bench::with_two_out();
+        let out = bench.step(Input::Performed(one, Ok(())));
+        let wakes = |output: &Out| matches!(output, Out::WakeAt(at_ms) if *at_ms <= 1_000 + SIBLINGS_MS);
+        assert!(saved(&out).is_none() && out.iter().any(wakes));
+        bench.around.mono_ms += SIBLINGS_MS;
+        assert!(saved(&bench.step(Input::Tick)).is_some(), "the other takes longer");
+
+        let (mut bench, [one, _]) = Bench::with_two_out();
+        bench.step(Input::Performed(one, Ok(())));
+        let (command, timeout) = (Ask::Add(3), Duration::from_secs(3));
+        let ask = Asked { command, by: None, if_revision: None, key: None, timeout, is_deed: false };
+        let out = bench.step(Input::Ask { ask, since_ms: 1_000, token: 3 });
+        assert!(saved(&out).is_some(), "a shopper waits for no deed");
     }
 }
