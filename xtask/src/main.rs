@@ -15,6 +15,7 @@ const HELP: &str = "cargo xtask COMMAND
   bench [--full]             rates and latencies as ratios in one run; --full adds 1,000,000 stored carts
   bench --database           the same against a database and its bare driver; how long shards are dark on it
   bench --cluster            three nodes: forwarded reads, idle nodes, how long shards are dark, a rollout under load
+  bench --purchase           whole purchases: each request against a save, one hot product against a thousand
   bench --cluster --database only how long shards are dark on a database
   soak [--minutes N]         30 minutes of load on three nodes, a fault every 20 seconds";
 

@@ -3,6 +3,7 @@
 mod cluster;
 mod dark;
 mod database;
+mod purchase;
 
 use std::{
     fs,
@@ -44,6 +45,9 @@ pub(crate) fn run(options: &[String]) -> Result<(), String> {
     drop(fs::remove_dir_all(&scratch.0)); // of a run that was killed
     fs::create_dir_all(&scratch.0).map_err(text)?;
     let has = |wanted: &str| options.iter().any(|option| option == wanted);
+    if has("--purchase") {
+        return purchase::run(&scratch.0);
+    }
     match (has("--cluster"), has("--database")) {
         (true, true) => return database::cluster(&scratch.0),
         (true, false) => return cluster::run(),
