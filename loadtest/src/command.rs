@@ -1,6 +1,10 @@
 //! One run from options to report.
 
-use std::{fs, io, sync::Arc, time::Instant};
+use std::{
+    fs, io,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use tokio::task::JoinSet;
 
@@ -91,8 +95,9 @@ async fn loaded(
     launcher: Option<&mut Launcher>,
 ) -> io::Result<Report> {
     // What is made before the run is in its ledger, but not in its latencies.
-    let before = Arc::new(World::new(nodes.clone(), Instant::now())?);
-    let stage = Arc::new(Stage::set(kind, options.carts, options.units, options.seed, &before).await?);
+    let settled_within = Duration::from_secs(options.settled_within);
+    let before = Arc::new(World::new(nodes.clone(), Instant::now())?.settling_within(settled_within));
+    let stage = Arc::new(Stage::set(kind, &options.choices(), &before).await?);
     let before = Arc::into_inner(before).ok_or_else(|| io::Error::other("somebody still makes carts"))?;
     let world = Arc::new(before.begin(Instant::now())?);
     let inside_max = usize::try_from(options.in_flight).unwrap_or(usize::MAX);
@@ -112,7 +117,7 @@ async fn loaded(
     let audit = world.ledger.audit(&world.service).await;
     let reconciled = if world.purchases.is_empty() { None } else { Some(world.purchases.audit(&world.service).await?) };
     let measured = world.measure.read();
-    let verdicts = options.objective.iter().map(|objective| objective.judge(&measured, &audit, took)).collect();
+    let verdicts = options.objectives().iter().map(|objective| objective.judge(&measured, &audit, took)).collect();
     Ok(Report {
         scenario: options.name(),
         schedule,
@@ -168,6 +173,50 @@ mod tests {
         let (text, code) = run_at(Faults { forgets: true, ..Faults::default() }, line).await.unwrap();
         assert_eq!(code, BROKEN);
         assert!(text.contains("BROKEN lost==0") && text.contains("BROKEN wrong==0"), "{text}");
+    }
+
+    /// Shoppers may be refused in every way and walk away anywhere: a right shop's goods, orders and money still fit.
+    #[tokio::test]
+    async fn refused_and_abandoned_purchases_are_reconciled_at_a_right_shop() {
+        let more = "--address SHOP --admin SHOP --seconds 0.4 --rate 100 --settled-within 5 --objective wrong==0 \
+                    --objective dropped==0 --objective good==100%";
+        for (lives_long, scenario, expected) in [
+            (true, "decline-storm --tries 2", ["declined ", "kept   others_good>=99.9%"]),
+            (false, "abandoned-checkouts --units 8", ["orders 8 · units 8 · money 8.00", "still held 0"]),
+        ] {
+            let right = Faults { lives_long, ..Faults::default() };
+            let (text, code) = run_at(right, &format!("{scenario} {more}")).await.unwrap();
+            assert_eq!(code, DONE, "{text}");
+            assert!(expected.iter().all(|part| text.contains(part)), "{text}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_shop_that_breaks_a_promise_of_purchases_fails_the_run_and_is_told_which() {
+        let right = Faults::default;
+        let held = Faults { keeps_holds: true, ..right() };
+        let reserved = Faults { reserves_declined: true, ..right() };
+        for (faults, scenario, told) in [
+            (held, "abandoned-checkouts --units 8", "still held "),
+            (Faults { cancels_early: true, ..right() }, "abandoned-checkouts --units 8", "ended otherwise "),
+            (reserved, "abandoned-checkouts --units 8", "payments without order "),
+            (reserved, "decline-storm --refused 100 --tries 2", "payments without order "),
+            (Faults { is_stormed: true, ..right() }, "decline-storm", "BROKEN others_good"),
+        ] {
+            let line = format!("{scenario} --address SHOP --admin SHOP --seconds 0.4 --rate 100 --settled-within 1");
+            let (text, code) = run_at(faults, &line).await.unwrap();
+            assert_eq!(code, BROKEN, "{text}");
+            assert!(text.contains(told) && !text.contains(&format!("{told}0")), "{told}: {text}");
+        }
+    }
+
+    #[tokio::test]
+    async fn checkouts_that_live_too_long_to_be_waited_for_are_refused_before_anybody_comes() {
+        let line = "abandoned-checkouts --address SHOP --admin SHOP --seconds 0.1 --life-max 1";
+        let slow = Faults { lives_long: true, ..Faults::default() };
+        let (why, code) = run_at(slow, line).await.unwrap_err();
+        assert_eq!(code, BROKEN);
+        assert!(why.contains("checkout.expire_after=1s") && why.contains("--life-max"), "{why}");
     }
 
     #[tokio::test]

@@ -24,3 +24,4 @@ pub mod service;
 pub mod shop;
 pub mod shopper;
 pub mod shopping;
+pub mod timestamp;

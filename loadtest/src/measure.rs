@@ -50,9 +50,22 @@ pub struct Measured {
     pub failed: Classes,
     /// Answers that were wrong, such as a cart without what was acknowledged.
     pub wrong: Classes,
+    /// Of all requests, those of the others, whom what the rest do must not harm.
+    pub others: Group,
     /// An empty histogram each, to begin from.
     empty: Histogram<u64>,
     empty_second: Second,
+}
+
+/// Some of the requests.
+#[derive(Clone, Debug)]
+pub struct Group {
+    /// Microseconds from the intended send to the end, good or not.
+    pub latency_us: Histogram<u64>,
+    /// Requests that have ended.
+    pub requests: u64,
+    /// Of them, good ones.
+    pub good: u64,
 }
 
 /// One second of a run.
@@ -90,6 +103,7 @@ impl Measured {
             first_try_none: 0,
             failed: Classes::new(),
             wrong: Classes::new(),
+            others: Group { latency_us: empty.clone(), requests: 0, good: 0 },
             empty,
             empty_second: Second { requests: 0, good: 0, first_try_failed: 0, answered: 0, latency_us: second },
         })
@@ -188,6 +202,15 @@ impl Measure {
     pub fn request(&self, operation: &'static str, due: Instant, settled: &Settled) {
         let (due, ended) = (due.saturating_duration_since(self.began), self.began.elapsed());
         self.measured().request(operation, due, ended, settled);
+    }
+
+    /// A request of one of the others has ended; it is counted among all of them besides.
+    pub fn of_others(&self, due: Instant, settled: &Settled) {
+        let (due, ended) = (due.saturating_duration_since(self.began), self.began.elapsed());
+        let others = &mut self.measured().others;
+        others.requests += 1;
+        others.good += u64::from(settled.end.is_ok());
+        others.latency_us.saturating_record(us(ended.saturating_sub(due)));
     }
 
     /// An answer was wrong.

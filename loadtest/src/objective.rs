@@ -20,10 +20,13 @@ enum Metric {
     Lost,
     Doubled,
     Maybe,
+    OthersLatency(f64),
+    OthersLatencyMax,
+    OthersGood,
 }
 
 /// Every metric under its name.
-const METRICS: [(&str, Metric); 17] = [
+const METRICS: [(&str, Metric); 22] = [
     ("p50", Metric::Latency(0.5)),
     ("p90", Metric::Latency(0.9)),
     ("p99", Metric::Latency(0.99)),
@@ -41,6 +44,11 @@ const METRICS: [(&str, Metric); 17] = [
     ("lost", Metric::Lost),
     ("doubled", Metric::Doubled),
     ("maybe", Metric::Maybe),
+    ("others_p50", Metric::OthersLatency(0.5)),
+    ("others_p99", Metric::OthersLatency(0.99)),
+    ("others_p99.9", Metric::OthersLatency(0.999)),
+    ("others_max", Metric::OthersLatencyMax),
+    ("others_good", Metric::OthersGood),
 ];
 
 type Comparison = fn(f64, f64) -> bool;
@@ -65,7 +73,8 @@ impl Metric {
     fn unit(self) -> Unit {
         match self {
             Self::Latency(_) | Self::LatencyMax | Self::Lag(_) => Unit::Milliseconds,
-            Self::Good | Self::FirstTry => Unit::Percent,
+            Self::OthersLatency(_) | Self::OthersLatencyMax => Unit::Milliseconds,
+            Self::Good | Self::FirstTry | Self::OthersGood => Unit::Percent,
             _ => Unit::Number,
         }
     }
@@ -74,7 +83,7 @@ impl Metric {
     fn value(self, measured: &Measured, audit: &Audit, took: Duration) -> Option<f64> {
         let ms = |us: u64| us as f64 / 1000.0;
         let share = |of: u64| of as f64 / measured.requests as f64 * 100.0;
-        if measured.requests == 0 {
+        if measured.requests == 0 || (self.is_of_others() && measured.others.requests == 0) {
             return None;
         }
         Some(match self {
@@ -92,7 +101,14 @@ impl Metric {
             Self::Lost => audit.lost as f64,
             Self::Doubled => audit.doubled as f64,
             Self::Maybe => audit.maybe as f64,
+            Self::OthersLatency(quantile) => ms(measured.others.latency_us.value_at_quantile(quantile)),
+            Self::OthersLatencyMax => ms(measured.others.latency_us.max()),
+            Self::OthersGood => measured.others.good as f64 / measured.others.requests as f64 * 100.0,
         })
+    }
+
+    fn is_of_others(self) -> bool {
+        matches!(self, Self::OthersLatency(_) | Self::OthersLatencyMax | Self::OthersGood)
     }
 }
 
@@ -153,6 +169,12 @@ pub struct Verdict {
 }
 
 impl Objective {
+    /// Whether it is about the others alone, whom what the rest do must not harm.
+    #[must_use]
+    pub fn is_of_others(&self) -> bool {
+        self.metric.is_of_others()
+    }
+
     /// Holds it against a run that took so long. What is not known is not kept.
     #[must_use]
     pub fn judge(&self, measured: &Measured, audit: &Audit, took: Duration) -> Verdict {
@@ -166,6 +188,13 @@ impl Objective {
         };
         let is_kept = value.is_some_and(|value| (self.keeps)(value, self.bound));
         Verdict { objective: self.text.clone(), found, is_kept }
+    }
+}
+
+/// As it was asked for.
+impl fmt::Display for Objective {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
     }
 }
 
@@ -189,7 +218,11 @@ mod tests {
         for n in 0..4 {
             let end = Ok((answer.clone(), node.clone().into()));
             let first = (n == 0).then_some(crate::failure::Failure::Refused);
-            measure.request("read", Instant::now(), &Settled { end, first, tries: 1 });
+            let settled = Settled { end, first, tries: 1 };
+            measure.request("read", Instant::now(), &settled);
+            if n == 1 {
+                measure.of_others(Instant::now(), &settled);
+            }
         }
         objective.parse::<Objective>().unwrap().judge(&measure.read(), audit, Duration::from_secs(2)).is_kept
     }
@@ -200,6 +233,7 @@ mod tests {
         let kept = |objective| verdict(objective, &lost);
         assert!(kept("p99<5s") && kept("good>=100%") && kept("first_try == 75%") && kept("rate>=2"));
         assert!(kept("doubled==0") && kept("lost<=1"));
+        assert!(kept("others_good==100%") && kept("others_p99<5s") && !kept("others_max<0us"));
         assert!(!kept("lost==0") && !kept("first_try>75%") && !kept("max<0us"));
     }
 

@@ -10,7 +10,7 @@ use crate::{
     micro::{How, Micro},
     nodes::Node,
     objective::Objective,
-    scenario::Kind,
+    scenario::{Choices, Kind, Storm},
 };
 
 /// What may be asked for.
@@ -32,6 +32,10 @@ pub enum Scenario {
     Purchase,
     /// Many shoppers, few units, one product; losers try again
     FlashSale,
+    /// Cards are declined in droves; others buy meanwhile
+    DeclineStorm,
+    /// Walk away from a checkout at each stage; others wait for what is held
+    AbandonedCheckouts,
     /// Bench: read carts of three lines
     Get,
     /// Bench: add to many carts
@@ -61,6 +65,8 @@ impl Scenario {
             Self::ReadProduct => Kind::ReadProduct,
             Self::Purchase => Kind::Purchase,
             Self::FlashSale => Kind::FlashSale,
+            Self::DeclineStorm => Kind::DeclineStorm,
+            Self::AbandonedCheckouts => Kind::AbandonedCheckouts,
             Self::Get => return Err(Micro::Get),
             Self::Add => return Err(Micro::Add),
             Self::Hot => return Err(Micro::Hot),
@@ -94,6 +100,7 @@ pub enum ArrivalShape {
     after_help = "Exit: 0 done, 1 an objective is broken or the run failed, 2 wrong usage.
 Examples:
   loadtest browse-and-cart --address 127.0.0.1:8080 --rate 200 --seconds 10
+  loadtest decline-storm --address 127.0.0.1:8080 --admin 127.0.0.1:9090 --refused 90 --objective 'others_p99<500ms'
   loadtest flash-crowd --launcher 'trolley demo --json' --seconds 30 \\
     --fault '5s kill n2; 12s start n2' --objective 'good>=99.99%' --objective 'lost==0' --html report.html"
 )]
@@ -143,9 +150,21 @@ pub struct Options {
     /// Carts of hundred-line and of benchmarks
     #[arg(long, value_name = "NUMBER", default_value_t = 100)]
     pub carts: usize,
-    /// Units of the product of flash-sale
+    /// Units of the product of flash-sale and abandoned-checkouts
     #[arg(long, value_name = "NUMBER", default_value_t = 100)]
     pub units: u64,
+    /// Payments of decline-storm that are refused, in a hundred
+    #[arg(long, value_name = "PERCENT", default_value_t = 80, value_parser = clap::value_parser!(u32).range(..=100))]
+    pub refused: u32,
+    /// Tries to pay of a shopper of decline-storm: a shop refuses more than twenty
+    #[arg(long, value_name = "NUMBER", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=20))]
+    pub tries: u32,
+    /// Longest life of a checkout that abandoned-checkouts waits for, in seconds; start the nodes with a short one
+    #[arg(long, value_name = "NUMBER", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=3_600))]
+    pub life_max: u64,
+    /// How long purchases may take to end when the run does, and held goods to come back after an expiry, in seconds
+    #[arg(long, value_name = "NUMBER", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=600))]
+    pub settled_within: u64,
     /// Connections of benchmarks
     #[arg(long, value_name = "NUMBER", default_value_t = 64, value_parser = clap::value_parser!(u64).range(1..))]
     pub connections: u64,
@@ -168,6 +187,8 @@ pub struct Options {
 
 /// Longest run: its seconds are kept one by one.
 const SECONDS_MAX: f64 = crate::measure::SECONDS_MAX as f64;
+/// How the others of a decline storm are to be served when nothing is said of them.
+const OTHERS_SERVED: &str = "others_good>=99.9%";
 /// Arrivals a second when nothing is said.
 const RATE_DEFAULT: f64 = 100.0;
 
@@ -222,6 +243,24 @@ impl Options {
             Some(late) => Err(format!("the run is over before {:?}", late.command)),
             None => Ok(plan),
         }
+    }
+
+    /// What is chosen about the scenario.
+    #[must_use]
+    pub fn choices(&self) -> Choices {
+        let storm = Storm { refused_percent: self.refused, tries: self.tries };
+        let life_max = Duration::from_secs(self.life_max);
+        Choices { carts: self.carts, units: self.units, seed: self.seed, storm, life_max }
+    }
+
+    /// What the run must keep. A decline storm must not harm the others, whether or not that is said.
+    #[must_use]
+    pub fn objectives(&self) -> Vec<Objective> {
+        let mut objectives = self.objective.clone();
+        if self.scenario == Scenario::DeclineStorm && !objectives.iter().any(Objective::is_of_others) {
+            objectives.extend(OTHERS_SERVED.parse());
+        }
+        objectives
     }
 
     /// How a benchmark is run.
@@ -290,6 +329,19 @@ mod tests {
         let schedule = parse("loadtest flash-crowd --address a:1 --seconds 10").unwrap().schedule().unwrap();
         let (from, length) = (Duration::from_secs(4), Duration::from_secs(2));
         assert_eq!(schedule.shape, Shape::Spike { from, length, peak: 1000.0 });
+    }
+
+    #[test]
+    fn a_decline_storm_is_held_to_the_others_unless_something_else_is_asked_of_them() {
+        let names = |line: &str| {
+            let objectives = parse(line).unwrap().objectives();
+            objectives.iter().map(ToString::to_string).collect::<Vec<_>>()
+        };
+        let storm = "loadtest decline-storm --address a:1";
+        assert_eq!(names(storm), ["others_good>=99.9%"]);
+        assert_eq!(names(&format!("{storm} --objective p99<1s")), ["p99<1s", "others_good>=99.9%"]);
+        assert_eq!(names(&format!("{storm} --objective others_p99<1s")), ["others_p99<1s"]);
+        assert!(names("loadtest purchase --address a:1").is_empty());
     }
 
     #[test]

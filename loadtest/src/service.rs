@@ -63,6 +63,11 @@ impl Service {
 
     /// Brings a request, due at `due`, to its end. The first try avoids a node, if asked to.
     pub async fn settle(&self, ask: &Ask, due: Instant, avoid: Option<&str>) -> Settled {
+        self.settle_unless(ask, due, avoid, &[]).await
+    }
+
+    /// The same. Problems of these codes are ends too, whether or not another try might do better.
+    pub async fn settle_unless(&self, ask: &Ask, due: Instant, avoid: Option<&str>, ends: &[&str]) -> Settled {
         let deadline = due + GOOD_WITHIN;
         let (mut avoid, mut pause) = (avoid.map(str::to_owned), PAUSE_FIRST);
         let (mut first, mut tries, mut effect) = (None, 0, Effect::None);
@@ -82,7 +87,8 @@ impl Service {
                 effect = Effect::Unknown;
             }
             first.get_or_insert_with(|| failure.clone());
-            let is_over = Instant::now() + pause >= deadline;
+            let is_end = matches!(&failure, Failure::Problem { code, .. } if ends.contains(&code.as_str()));
+            let is_over = is_end || Instant::now() + pause >= deadline;
             if is_over || !failure.is_tried_again(ask.may_repeat) {
                 return Settled { end: Err((failure, effect)), first, tries };
             }

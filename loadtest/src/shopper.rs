@@ -17,7 +17,7 @@ use crate::{
     measure::Measure,
     nodes::Nodes,
     purchases::Purchases,
-    service::{Ask, Service},
+    service::{Ask, Service, Settled},
     shop::Cart,
 };
 
@@ -93,6 +93,12 @@ impl World {
     pub fn begin(self, began: Instant) -> io::Result<Self> {
         Ok(Self { measure: Measure::new(began)?, ..self })
     }
+
+    /// The same; what is under way at the end, or is past its expiry, may take so long to end.
+    #[must_use]
+    pub fn settling_within(self, settled_within: Duration) -> Self {
+        Self { purchases: Purchases::settling_within(settled_within), ..self }
+    }
 }
 
 /// Somebody with a device.
@@ -100,25 +106,27 @@ impl World {
 pub struct Shopper {
     world: Arc<World>,
     due: Instant,
+    /// Whether they are one of the others, whom what the rest do must not harm.
+    is_other: bool,
 }
 
 impl Shopper {
     /// Somebody who should ask the first thing at `due`.
     #[must_use]
     pub fn new(world: &Arc<World>, due: Instant) -> Self {
-        Self { world: Arc::clone(world), due }
+        Self { world: Arc::clone(world), due, is_other: false }
     }
 
     /// Another device of theirs, which asks the next thing at the same time.
     #[must_use]
     pub fn device(&self) -> Self {
-        Self { world: Arc::clone(&self.world), due: self.due }
+        Self { world: Arc::clone(&self.world), due: self.due, is_other: self.is_other }
     }
 
     /// Asks and waits for the end. The next thing is due when this one is answered: a click needs a page.
     async fn ask(&mut self, operation: &'static str, ask: &Ask) -> Result<(Answer, String), Effect> {
         let settled = self.world.service.settle(ask, self.due, None).await;
-        self.world.measure.request(operation, self.due, &settled);
+        self.measured(operation, self.due, &settled);
         self.due = Instant::now();
         settled.end.map(|(answer, node)| (answer, node.name.clone())).map_err(|(_, effect)| effect)
     }
@@ -174,6 +182,19 @@ impl Shopper {
             self.wrong("a cart without an acknowledged add");
         }
         Some(answer)
+    }
+
+    /// Is one of the others, whom what the rest do must not harm: what they get is told apart.
+    pub(crate) fn is_one_of_the_others(&mut self) {
+        self.is_other = true;
+    }
+
+    /// A request, due at `due`, has ended.
+    pub(crate) fn measured(&self, operation: &'static str, due: Instant, settled: &Settled) {
+        self.world.measure.request(operation, due, settled);
+        if self.is_other {
+            self.world.measure.of_others(due, settled);
+        }
     }
 
     pub(crate) fn world(&self) -> &Arc<World> {

@@ -54,6 +54,9 @@ pub fn render(report: &Report) -> Value {
         "wrong": measured.wrong,
         "latency_ms": latency(&measured.latency_us),
         "operations": operations,
+        "others": {
+            "requests": measured.others.requests, "good": measured.others.good, "latency_ms": latency(&measured.others.latency_us),
+        },
         "generator": {
             "arrivals": measured.arrivals + measured.dropped, "dropped": measured.dropped, "lag_ms": latency(&measured.lag_us),
         },
@@ -62,10 +65,10 @@ pub fn render(report: &Report) -> Value {
             "maybe": audit.maybe, "unread": audit.unread, "told": audit.told,
         },
         "purchases": report.reconciled.as_ref().map(|found| json!({
-            "checkouts": found.checkouts, "orders": found.orders, "acknowledged": found.acknowledged, "units": found.units,
-            "money": found.money, "lost": found.lost, "oversold": found.oversold, "double_charged": found.double_charged,
+            "checkouts": found.checkouts, "left": found.left, "orders": found.orders, "acknowledged": found.acknowledged, "units": found.units,
+            "money": found.money, "declined": found.declined, "lost": found.lost, "oversold": found.oversold, "double_charged": found.double_charged,
             "orders_without_payment": found.unpaid, "payments_without_order": found.orphaned, "held": found.held,
-            "stock_differs": found.differs, "unread": found.unread, "told": found.told,
+            "stock_differs": found.differs, "ended_otherwise": found.misended, "not_served": found.unserved, "unread": found.unread, "told": found.told,
         })),
         "faults": faults,
         "objectives": verdicts,

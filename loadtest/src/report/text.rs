@@ -26,6 +26,12 @@ pub fn render(report: &Report) -> String {
     let lag = percentiles(&measured.lag_us);
     line(format_args!("generator lag {}", milliseconds(&[lag[0], lag[2], lag[5]])));
     line(format_args!("arrivals  {} · dropped {}", measured.arrivals + measured.dropped, measured.dropped));
+    if measured.others.requests > 0 {
+        let others = &measured.others;
+        let share = others.good as f64 / others.requests as f64 * 100.0;
+        let latency = milliseconds(&percentiles(&others.latency_us));
+        line(format_args!("others    {} · good {share:.4} % · {latency}", others.requests));
+    }
     let mut list = |title: &str, classes: &Classes| {
         if !classes.is_empty() {
             let list: Vec<_> = classes.iter().map(|(class, count)| format!("{class} {count}")).collect();

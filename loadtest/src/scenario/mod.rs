@@ -1,6 +1,8 @@
 //! What a shopper does: each scenario is what is there before, and one visit.
 
+mod abandoned_checkouts;
 mod browse_and_cart;
+mod decline_storm;
 mod flash_crowd;
 mod flash_sale;
 mod hot_cart;
@@ -9,11 +11,17 @@ mod purchase;
 mod read_product;
 mod two_device_cart;
 
-use std::{collections::BTreeSet, io, sync::Arc, time::Instant};
+use std::{
+    collections::BTreeSet,
+    io,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 use tokio::task::JoinSet;
 
+pub use self::decline_storm::Storm;
 use crate::{
     catalogue::{self, Variant},
     ledger::Account,
@@ -43,6 +51,32 @@ pub enum Kind {
     Purchase,
     /// Many shoppers, few units, one product.
     FlashSale,
+    /// Cards are declined in droves, and others buy meanwhile.
+    DeclineStorm,
+    /// Half of the shoppers walk away from their checkouts, and the rest wait for what they held.
+    AbandonedCheckouts,
+}
+
+/// What can be chosen about a scenario.
+#[derive(Clone, Copy, Debug)]
+pub struct Choices {
+    /// Carts that are there before.
+    pub carts: usize,
+    /// Units of the product that all want.
+    pub units: u64,
+    /// For what is random.
+    pub seed: u64,
+    /// How payments go in a storm.
+    pub storm: Storm,
+    /// Longest life of a checkout that is left to expire.
+    pub life_max: Duration,
+}
+
+impl Default for Choices {
+    fn default() -> Self {
+        let storm = Storm { refused_percent: 80, tries: 5 };
+        Self { carts: 100, units: 100, seed: 1, storm, life_max: Duration::from_secs(60) }
+    }
 }
 
 /// What is there when shoppers come.
@@ -52,8 +86,9 @@ pub struct Stage {
     variants: Vec<Variant>,
     carts: Vec<Account>,
     seed: u64,
-    /// Units of the product of a flash sale.
+    /// Units of the product that all want.
     units: u64,
+    storm: Storm,
 }
 
 impl Stage {
@@ -61,34 +96,35 @@ impl Stage {
     ///
     /// # Errors
     /// When the catalogue cannot be read or the carts cannot be made.
-    pub async fn set(kind: Kind, carts: usize, units: u64, seed: u64, world: &Arc<World>) -> io::Result<Self> {
-        let variants = catalogue::read(world).await?;
+    pub async fn set(kind: Kind, choices: &Choices, world: &Arc<World>) -> io::Result<Self> {
+        let Choices { carts, units, seed, storm, life_max } = *choices;
+        let mut variants = catalogue::read(world).await?;
         let carts = match kind {
             Kind::HotCart => fill(world, 1, hot_cart::lines(&variants)).await?,
             Kind::HundredLine => fill(world, carts, hundred_line::lines(&variants)).await?,
             Kind::BrowseAndCart | Kind::TwoDeviceCart | Kind::FlashCrowd | Kind::ReadProduct => Vec::new(),
-            Kind::Purchase => {
+            Kind::Purchase | Kind::DeclineStorm => {
                 for sku in variants.iter().map(|variant| &variant.sku).collect::<BTreeSet<_>>() {
                     world.purchases.sells(&world.service, sku).await?;
                 }
                 Vec::new()
             }
-            Kind::FlashSale => return Self::sale(variants, units, seed, world).await,
+            Kind::FlashSale => {
+                sell_only(&mut variants, units, world).await?;
+                Vec::new()
+            }
+            Kind::AbandonedCheckouts => {
+                sell_only(&mut variants, units, world).await?;
+                for variant in &variants {
+                    abandoned_checkouts::prepare(variant, life_max, world).await?;
+                }
+                Vec::new()
+            }
         };
         if kind == Kind::HotCart {
             hot_cart::prepare(&carts, &variants);
         }
-        Ok(Self { kind, variants, carts, seed, units })
-    }
-
-    /// A sale of the first product: so many units of it, and no more.
-    async fn sale(mut variants: Vec<Variant>, units: u64, seed: u64, world: &Arc<World>) -> io::Result<Self> {
-        variants.truncate(1);
-        for Variant { sku, .. } in &variants {
-            purchases::set_available(&world.service, sku, units).await?;
-            world.purchases.sells(&world.service, sku).await?;
-        }
-        Ok(Self { kind: Kind::FlashSale, variants, carts: Vec::new(), seed, units })
+        Ok(Self { kind, variants, carts, seed, units, storm })
     }
 
     /// The visit of the shopper with this number.
@@ -104,8 +140,20 @@ impl Stage {
             Kind::ReadProduct => read_product::visit(&mut visit, &mut shopper).await,
             Kind::Purchase => purchase::visit(&mut visit, &mut shopper).await,
             Kind::FlashSale => flash_sale::visit(&mut visit, number, &mut shopper).await,
+            Kind::DeclineStorm => decline_storm::visit(&mut visit, number, &mut shopper).await,
+            Kind::AbandonedCheckouts => abandoned_checkouts::visit(&mut visit, number, &mut shopper).await,
         };
     }
+}
+
+/// Everybody wants the first product: so many units of it, and no more.
+async fn sell_only(variants: &mut Vec<Variant>, units: u64, world: &Arc<World>) -> io::Result<()> {
+    variants.truncate(1);
+    for Variant { sku, .. } in variants {
+        purchases::set_available(&world.service, sku, units).await?;
+        world.purchases.sells(&world.service, sku).await?;
+    }
+    Ok(())
 }
 
 /// One visit's view of the stage, and its own luck.

@@ -7,7 +7,7 @@ use loadtest::{
     client::Connection,
     nodes::{Node, Nodes},
     purchases::{self, Reconciled},
-    scenario::{Kind, Stage},
+    scenario::{Choices, Kind, Stage},
     service::{Ask, Service},
     shop::{Cart, Checkout},
     shopper::{Shopper, World},
@@ -61,7 +61,9 @@ async fn p4_p5_p6_a_flash_sale_sells_exactly_what_there_is() {
 
 async fn flash_sale(shop: &mut Shop, seed: u64) -> Reconciled {
     let world = Arc::new(World::new(Nodes::new(nodes(shop)), Instant::now()).unwrap());
-    let stage = Arc::new(Stage::set(Kind::FlashSale, 0, UNITS, seed, &world).await.unwrap());
+    let stage = Arc::new(
+        Stage::set(Kind::FlashSale, &Choices { units: UNITS, seed, ..Choices::default() }, &world).await.unwrap(),
+    );
     let (door, mut shoppers) = (Arc::new(Semaphore::new(INSIDE)), JoinSet::new());
     for number in 1..=SHOPPERS {
         let (door, stage, world) = (Arc::clone(&door), Arc::clone(&stage), Arc::clone(&world));

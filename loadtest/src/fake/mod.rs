@@ -1,9 +1,12 @@
 //! A small shop in memory with the faults that a test wants: what the ledger must find, a right server never shows.
 
+mod purchases;
+
 use std::{
     collections::HashMap,
     io,
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
 use serde_json::{Value, json};
@@ -13,7 +16,7 @@ use tokio::{
     task::JoinSet,
 };
 
-/// How the shop is wrong, each time on every tenth add.
+/// How the shop is wrong: with adds, each time on every tenth.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Faults {
     /// It acknowledges and forgets.
@@ -24,6 +27,23 @@ pub(crate) struct Faults {
     pub(crate) ignores_keys: bool,
     /// It says that it is busy, and that nothing happened.
     pub(crate) is_busy: bool,
+    /// What was held by a checkout that expired stays so.
+    pub(crate) keeps_holds: bool,
+    /// It cancels checkouts that are to expire.
+    pub(crate) cancels_early: bool,
+    /// It reserves the money of a payment that it says was declined.
+    pub(crate) reserves_declined: bool,
+    /// It fails whoever pays while a payment of somebody else's is declined.
+    pub(crate) is_stormed: bool,
+    /// Its checkouts live for long: that alone is no fault.
+    pub(crate) lives_long: bool,
+}
+
+impl Faults {
+    /// How long a checkout lives.
+    fn life(self) -> Duration {
+        if self.lives_long { Duration::from_secs(50) } else { Duration::from_millis(300) }
+    }
 }
 
 #[derive(Debug, Default)]
@@ -32,6 +52,7 @@ struct State {
     /// Keys of adds that were done.
     keys: HashMap<String, ()>,
     adds: u64,
+    purchases: purchases::Purchases,
 }
 
 /// A shop that listens until it is dropped.
@@ -93,7 +114,11 @@ fn answer(request: &str, faults: Faults, state: &mut State) -> Option<(u16, Valu
     let words: Vec<_> = head.split_whitespace().take(2).collect();
     let body: Value = serde_json::from_str(body).unwrap_or_default();
     let path: Vec<_> = words[1].split('?').next().unwrap().split('/').skip(2).collect();
-    Some(match (words[0], &path[..]) {
+    let (method, path) = (words[0], &path[..]);
+    if let Some(answered) = purchases::answer(method, path, &body, faults, state) {
+        return Some(answered);
+    }
+    Some(match (method, path) {
         ("GET", ["products"]) => {
             let product = |sku: &str| json!({ "sku": sku, "availability": "in_stock", "quantity_max": 999 });
             let items = ["mug", "pot", "cup"].map(product);
