@@ -175,11 +175,9 @@ impl<E: Hosted> Residents<E> {
         };
         resident.machine.step(input, around, &mut op_id, &mut self.outputs);
         let cold = resident.machine.is_cold();
-        let weight_bytes = resident
-            .machine
-            .committed()
-            .map_or(0, |state| E::weight_bytes(state) + resident.machine.receipts() * RECEIPT_BYTES)
-            + RESIDENT_OVERHEAD_BYTES;
+        let weight_bytes = resident.machine.committed().map_or(0, |state| {
+            E::weight_bytes(state) + resident.machine.receipts() * RECEIPT_BYTES + resident.machine.unsent_bytes()
+        }) + RESIDENT_OVERHEAD_BYTES;
         let before_bytes = resident.weight_bytes as usize;
         self.weight_bytes = self.weight_bytes + weight_bytes - before_bytes;
         metrics().actors_resident_bytes.add(weight_bytes as i64 - before_bytes as i64);

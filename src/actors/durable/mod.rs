@@ -269,6 +269,17 @@ impl<E: Entity, T: Token> Durable<E, T> {
         }
     }
 
+    /// What unsent events weigh, for the byte budget.
+    #[must_use]
+    pub fn unsent_bytes(&self) -> usize {
+        match &self.phase {
+            Phase::Ready(committed) | Phase::Saving { shown: Some(committed), .. } => {
+                outbox::weigh(&committed.record.unsent)
+            }
+            _ => 0,
+        }
+    }
+
     /// Facts for operators.
     #[must_use]
     pub fn facts(&self) -> Facts {

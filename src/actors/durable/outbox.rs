@@ -19,7 +19,7 @@ const UNSENT_MAX: usize = 128;
 /// What they may weigh: a quarter of a row.
 const UNSENT_BYTES_MAX: usize = 64 * 1024;
 /// What an event weighs beside its data.
-const OVERHEAD_BYTES: usize = 24;
+const OVERHEAD_BYTES: usize = 48;
 /// Stands in a row for events that are in the index; types are counted from 1.
 pub(super) const SPILLED: u16 = 0;
 
@@ -112,7 +112,7 @@ impl Told {
         }
         let mut kept: Vec<Unsent> = unsent.iter().filter(|event| !sent.has(event)).cloned().collect();
         let (mut count, mut bytes) = (kept.len() + self.events.len(), self.bytes);
-        bytes += kept.iter().map(weight).sum::<usize>();
+        bytes += weigh(&kept);
         let mut spill = Vec::new();
         if count > UNSENT_MAX || bytes > UNSENT_BYTES_MAX {
             // Down to the half, so that not every save spills.
@@ -137,6 +137,11 @@ impl Told {
 
 fn weight(event: &Unsent) -> usize {
     event.body.len() + OVERHEAD_BYTES
+}
+
+/// What events weigh, in a row or in memory, about.
+pub(super) fn weigh(unsent: &[Unsent]) -> usize {
+    unsent.iter().map(weight).sum()
 }
 
 /// When an actor with these events is woken, wherever it is then.
@@ -224,5 +229,70 @@ impl<E: Entity, T: Token> Durable<E, T> {
         }
         let again_ms = kept.again_at_ms.filter(|at_ms| *at_ms > now_ms);
         again_ms.into_iter().chain(kept.clear_at_ms).min().unwrap_or(u64::MAX)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::cart::LineId;
+
+    const NOW: UnixMillis = UnixMillis(1_000_000);
+
+    fn told(version: u64, count: u32) -> Told {
+        let mut told = Told::default();
+        for n in 0..count {
+            told.add(version, NOW, &[Data::CartLineRemoved { line: LineId(n) }]);
+        }
+        told
+    }
+
+    /// Many saves, none of whose events anybody takes: what is in the row, and in the index, of the last one.
+    fn undelivered(saves: u64) -> (Box<[Unsent]>, Vec<u64>) {
+        let (mut unsent, mut spilled) = (Box::default(), Vec::new());
+        for version in 1..=saves {
+            let (kept, spill) = told(version, 3).after(&unsent, Sent::default());
+            assert!(kept.len() <= UNSENT_MAX + 1 && weigh(&kept) <= UNSENT_BYTES_MAX);
+            spilled.extend(spill.iter().map(|event| event.sequence));
+            unsent = kept;
+        }
+        (unsent, spilled)
+    }
+
+    #[test]
+    fn numbers_rise_over_saves_and_within_one() {
+        let numbers = |version| told(version, 2).events.iter().map(|event| event.sequence).collect::<Vec<_>>();
+        assert_eq!((numbers(7), numbers(12)), (vec![7_000_001, 7_000_002], vec![12_000_001, 12_000_002]));
+    }
+
+    #[test]
+    fn what_a_row_has_no_room_for_goes_into_the_index_oldest_first_and_leaves_a_mark() {
+        let (unsent, spilled) = undelivered(200);
+        let made = (1..=200).flat_map(|version| (1..=3).map(move |n| version * NUMBERS_PER_SAVE + n));
+        let kept = unsent.iter().filter(|event| event.kind != SPILLED).map(|event| event.sequence);
+        assert_eq!(spilled.iter().copied().chain(kept).collect::<Vec<_>>(), made.collect::<Vec<_>>());
+        assert_eq!((unsent[0].kind, Some(&unsent[0].sequence)), (SPILLED, spilled.last()));
+        assert_eq!(unsent.iter().filter(|event| event.kind == SPILLED).count(), 1);
+    }
+
+    #[test]
+    fn what_every_sink_has_leaves_the_row_and_a_mark_only_with_what_it_stands_for() {
+        let (unsent, _) = undelivered(50);
+        let (mark, last) = (unsent[0].sequence, unsent[unsent.len() - 1].sequence);
+        let kept = |sent| told(51, 0).after(&unsent, sent).0.iter().map(|event| event.sequence).collect::<Vec<_>>();
+        assert_eq!(kept(Sent { up_to: last, mark }), []);
+        assert_eq!(kept(Sent { up_to: last, mark: 0 }), [mark]);
+    }
+
+    #[test]
+    fn the_longer_events_wait_the_rarer_their_actor_is_woken() {
+        let around = Surroundings { wall: NOW, mono_ms: 0, epoch: 1, fence: 1, expire_after_ms: 0, emits: true };
+        let unsent = told(1, 1).events;
+        let after_ms = |waited_ms| {
+            let now = NOW.plus_ms(waited_ms);
+            look_after(&unsent, now, &around).map(|due| due.since_ms(now))
+        };
+        assert_eq!([0, 90_000, 86_400_000].map(after_ms), [30_000, 90_000, 600_000].map(Some));
+        assert_eq!(look_after(&unsent, NOW, &Surroundings { emits: false, ..around }), None);
     }
 }
