@@ -62,7 +62,7 @@ impl Entity for StockEntity {
         {
             stock.holds.drop_spent(UnixMillis(u64::MAX));
         }
-        if (planted!(BusyShelf) || planted!(OnceAssumed))
+        if planted!(BusyShelf)
             && let Some(stock) = state
         {
             let remembered = stock.holds.as_slice().iter().filter(|hold| hold.state != holds::State::Forgotten);
