@@ -153,6 +153,9 @@ pub struct Options {
     /// Units of the product of flash-sale and abandoned-checkouts
     #[arg(long, value_name = "NUMBER", default_value_t = 100)]
     pub units: u64,
+    /// Every purchase has one of the first product in it: all want the same
+    #[arg(long)]
+    pub hot: bool,
     /// Payments of decline-storm that are refused, in a hundred
     #[arg(long, value_name = "PERCENT", default_value_t = 80, value_parser = clap::value_parser!(u32).range(..=100))]
     pub refused: u32,
@@ -250,7 +253,7 @@ impl Options {
     pub fn choices(&self) -> Choices {
         let storm = Storm { refused_percent: self.refused, tries: self.tries };
         let life_max = Duration::from_secs(self.life_max);
-        Choices { carts: self.carts, units: self.units, seed: self.seed, storm, life_max }
+        Choices { carts: self.carts, units: self.units, hot: self.hot, seed: self.seed, storm, life_max }
     }
 
     /// What the run must keep. A decline storm must not harm the others, whether or not that is said.

@@ -64,6 +64,8 @@ pub struct Choices {
     pub carts: usize,
     /// Units of the product that all want.
     pub units: u64,
+    /// Whether every purchase has the first product in it.
+    pub hot: bool,
     /// For what is random.
     pub seed: u64,
     /// How payments go in a storm.
@@ -75,7 +77,7 @@ pub struct Choices {
 impl Default for Choices {
     fn default() -> Self {
         let storm = Storm { refused_percent: 80, tries: 5 };
-        Self { carts: 100, units: 100, seed: 1, storm, life_max: Duration::from_secs(60) }
+        Self { carts: 100, units: 100, hot: false, seed: 1, storm, life_max: Duration::from_secs(60) }
     }
 }
 
@@ -88,6 +90,8 @@ pub struct Stage {
     seed: u64,
     /// Units of the product that all want.
     units: u64,
+    /// Whether every purchase has the first product in it.
+    hot: bool,
     storm: Storm,
 }
 
@@ -97,7 +101,7 @@ impl Stage {
     /// # Errors
     /// When the catalogue cannot be read or the carts cannot be made.
     pub async fn set(kind: Kind, choices: &Choices, world: &Arc<World>) -> io::Result<Self> {
-        let Choices { carts, units, seed, storm, life_max } = *choices;
+        let Choices { carts, units, hot, seed, storm, life_max } = *choices;
         let mut variants = catalogue::read(world).await?;
         let carts = match kind {
             Kind::HotCart => fill(world, 1, hot_cart::lines(&variants)).await?,
@@ -124,7 +128,7 @@ impl Stage {
         if kind == Kind::HotCart {
             hot_cart::prepare(&carts, &variants);
         }
-        Ok(Self { kind, variants, carts, seed, units, storm })
+        Ok(Self { kind, variants, carts, seed, units, hot, storm })
     }
 
     /// The visit of the shopper with this number.
