@@ -169,7 +169,7 @@ pub(super) fn errand(call: &Call, capture: Capture) -> Errand {
             act(what, *by, Act::Unpin { attempt: *attempt, expires_at: *until })
         }
         Call::Commit { what, by } => act(what, *by, Act::Commit),
-        Call::Release { what, by } => act(what, *by, Act::Release),
+        Call::Release { what, by } => release(what, *by),
         Call::Forget { what, by } => act(what, *by, Act::Forget),
         Call::Authorise(ask) => Errand::Authorise(ask.clone()),
         Call::Abandon { key, gateway, reference, amount } => {
@@ -199,6 +199,17 @@ fn hold(what: &What, by: Reference, shopper: Owner, expires_at: UnixMillis) -> E
             let shopper = shopper.0.0;
             Errand::Discount(discount_id(code), discount::Command::Hold { by, shopper, expires_at })
         }
+    }
+}
+
+/// Also where nobody has asked for the goods yet: a request that is still on its way must find that they were given back.
+/// A code that nobody has defined is held by nobody, so that no such request can succeed there.
+fn release(what: &What, by: Reference) -> Errand {
+    match what {
+        What::Stock { sku, initial, .. } => {
+            Errand::Stock(stock_id(sku), stock::Command::Release { sku: sku.clone(), initial: *initial, by })
+        }
+        What::Code { .. } => act(what, by, Act::Release),
     }
 }
 

@@ -68,6 +68,7 @@ enum CommandV1 {
     Restock { by: ReferenceV1, quantity: u32, is_sold: bool },
     Adjust { sku: String, initial: u32, change: i32, reason: String },
     Expire,
+    Release { sku: String, initial: u32, by: ReferenceV1 },
 }
 
 #[derive(Debug, PartialEq, Encode, Decode)]
@@ -206,6 +207,9 @@ impl From<&Command> for CommandV1 {
                 quantity: *quantity,
                 expires_at: expires_at.0,
             },
+            Command::Release { sku, initial, by } => {
+                Self::Release { sku: sku.to_string(), initial: *initial, by: (*by).into() }
+            }
             Command::Act { by, act } => Self::Act { by: (*by).into(), act: (*act).into() },
             Command::Ship { by, quantity } => Self::Ship { by: (*by).into(), quantity: *quantity },
             Command::Restock { by, quantity, from } => {
@@ -230,6 +234,7 @@ impl TryFrom<CommandV1> for Command {
             CommandV1::Hold { sku, initial, by, quantity, expires_at } => {
                 Self::Hold { sku: sku.into(), initial, by: by.into(), quantity, expires_at: UnixMillis(expires_at) }
             }
+            CommandV1::Release { sku, initial, by } => Self::Release { sku: sku.into(), initial, by: by.into() },
             CommandV1::Act { by, act } => Self::Act { by: by.into(), act: act.into() },
             CommandV1::Ship { by, quantity } => Self::Ship { by: by.into(), quantity },
             CommandV1::Restock { by, quantity, is_sold } => {

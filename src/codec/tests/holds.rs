@@ -179,6 +179,7 @@ fn stock_commands() -> Vec<stock::Command> {
         .into_iter()
         .chain([
             Command::Hold { sku: sku.clone(), initial: 5, by, quantity: 2, expires_at: UnixMillis(9) },
+            Command::Release { sku: sku.clone(), initial: 5, by },
             Command::Ship { by, quantity: 2 },
             Command::Restock { by, quantity: 2, from: Source::Sold },
             Command::Restock { by, quantity: 2, from: Source::Returned },

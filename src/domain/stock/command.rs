@@ -29,6 +29,15 @@ pub enum Command {
         /// Until when.
         expires_at: UnixMillis,
     },
+    /// Give a hold back, and refuse it where it comes only later. The first command to a stock opens it.
+    Release {
+        /// Which product.
+        sku: Box<str>,
+        /// What a stock that is not there yet opens with.
+        initial: u32,
+        /// Names the hold.
+        by: Reference,
+    },
     /// Something about a hold; to forget, also about a move.
     Act {
         /// Names the hold or move.

@@ -35,6 +35,10 @@ pub fn decide(stock: Option<&Stock>, command: &Command, context: &Context) -> Re
             let stock = &opened(stock, sku, *initial, now, &mut changes)?;
             adjust(stock, *change, reason, &mut changes)?;
         }
+        Command::Release { sku, initial, by } => {
+            let stock = &opened(stock, sku, *initial, now, &mut changes)?;
+            act(stock, *by, Act::Release, now, &mut changes)?;
+        }
         Command::Act { by, act } => self::act(stock.ok_or(Refusal::NotFound)?, *by, *act, now, &mut changes)?,
         Command::Ship { by, quantity } => {
             let stock = stock.ok_or(Refusal::NotFound)?;

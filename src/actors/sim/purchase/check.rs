@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{
     bank::is_live,
     kinds::{Name, Role, Sort},
-    world::{SKEW_MAX_MS, World},
+    world::World,
 };
 use crate::{
     actors::{discount::discount_id, errand::Errand, sim::world::Broken, stock::stock_id},
@@ -132,9 +132,7 @@ impl World {
                     self.model.discount(discount_id(code).0.0).and_then(|code| code.holds.get(by)).map(entry)
                 }
             };
-            if !self.opened_late(next, &hold.what, hold.state) {
-                agree(next, &hold.what, hold.state, found)?;
-            }
+            agree(next, &hold.what, hold.state, found)?;
         }
         self.check_money()
     }
@@ -205,19 +203,9 @@ impl World {
             _ => false,
         };
         match checkout.holds.iter().find(|hold| same(&hold.what)) {
-            Some(known) if self.opened_late(checkout, of, known.state) => Ok(()),
             Some(known) => agree(checkout, of, known.state, Some(entry(hold))),
             None => broken("P4", format!("{of:?} is held by {} that does not buy it", checkout.id)),
         }
-    }
-
-    /// Where a product had no stock yet, there was nothing to give back and nobody to remember that it was: a late hold
-    /// opens the stock, holds for nobody, and lapses a minute after its checkout began.
-    fn opened_late(&self, checkout: &Checkout, what: &What, known: HoldState) -> bool {
-        let What::Stock { sku, .. } = what else { return false };
-        let is_over = matches!(known, HoldState::Released | HoldState::Forgotten);
-        let stock = self.model.stock(stock_id(sku).0.0);
-        is_over && stock.is_some_and(|stock| stock.created_at.plus_ms(2 * SKEW_MAX_MS) >= checkout.created_at)
     }
 
     /// An order is made once its money is reserved and its goods are sold.

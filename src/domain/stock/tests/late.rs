@@ -28,7 +28,7 @@ fn any_sender(of: u128) -> impl Strategy<Value = Sender> {
                 script.push(Command::Act { by: reference(of, n), act: Act::Forget });
             }
         } else {
-            script.extend([act(of, Act::Release), act(of, Act::Forget)]);
+            script.extend([release(of), act(of, Act::Forget)]);
         }
         Sender { of, quantity, script: script.into_iter(), bought: 0, shipped: 0 }
     })
@@ -48,7 +48,7 @@ impl Sender {
             Err(refusal) => {
                 let may_be = matches!(command, Command::Hold { .. } | Command::Act { act: Act::Pin { .. }, .. });
                 assert!(may_be, "{command:?}: {refusal}");
-                self.script = vec![act(self.of, Act::Release), act(self.of, Act::Forget)].into_iter();
+                self.script = vec![release(self.of), act(self.of, Act::Forget)].into_iter();
             }
         }
         sent.push(command);
@@ -66,7 +66,7 @@ proptest! {
         turns in prop::collection::vec((0..3usize, 0..MINUTE_MS, prop::collection::vec(any::<Index>(), 0..4)), 0..80),
         repeats in prop::collection::vec(any::<Index>(), 0..40),
     ) {
-        let (mut stock, mut sent, mut now) = (after(&[adjust(0)]), Vec::new(), 10);
+        let (mut stock, mut sent, mut now) = (None, Vec::new(), 10);
         let mut senders = [senders.0, senders.1, senders.2];
         for (who, later, again) in turns {
             now += later;

@@ -32,6 +32,10 @@ fn act(of: u128, act: Act) -> Command {
     Command::Act { by: reference(of, 0), act }
 }
 
+fn release(of: u128) -> Command {
+    Command::Release { sku: "mug".into(), initial: 10, by: reference(of, 0) }
+}
+
 fn pin(of: u128, attempt: u32) -> Command {
     act(of, Act::Pin { attempt })
 }
@@ -86,6 +90,21 @@ fn p4_a_purchase_a_cancellation_and_a_return_move_units_and_lose_none() {
         apply(&mut stock, command, 1 + n as u64).unwrap();
         assert_eq!(parts(stock.as_ref()), *expected, "{command:?}");
     }
+}
+
+/// The first thing that a stock hears may be that a hold is given back whose request is still on its way.
+#[test]
+fn p4_a_hold_given_back_before_it_came_is_refused_when_it_comes() {
+    let mut stock = None;
+    apply(&mut stock, &release(1), 1).unwrap();
+    assert_eq!(parts(stock.as_ref()), [10, 0, 0, 10]);
+    assert_eq!(apply(&mut stock, &hold(1, 4, 50), 2), Err(Refusal::Ended));
+    assert_eq!(apply(&mut stock, &release(1), 3), Ok(vec![]), "it is given back already");
+    apply(&mut stock, &hold(2, 4, 50), 4).unwrap();
+    apply(&mut stock, &release(2), 5).unwrap();
+    assert_eq!(parts(stock.as_ref()), [10, 0, 0, 10]);
+    let other = Command::Release { sku: "cup".into(), initial: 10, by: reference(2, 0) };
+    assert_eq!(apply(&mut stock, &other, 6), Err(Refusal::NotFound));
 }
 
 #[test]
