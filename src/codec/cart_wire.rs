@@ -91,6 +91,7 @@ pub(super) enum RefusalV1 {
     TooManyCodes,
     CodeNotFound,
     Empty,
+    LinesTooLarge,
 }
 
 #[derive(Debug, PartialEq, Encode, Decode)]
@@ -243,6 +244,7 @@ impl From<Refusal> for RefusalV1 {
             Refusal::TooManyCodes { .. } => Self::TooManyCodes,
             Refusal::CodeNotFound => Self::CodeNotFound,
             Refusal::Empty => Self::Empty,
+            Refusal::LinesTooLarge => Self::LinesTooLarge,
         }
     }
 }
@@ -278,6 +280,7 @@ impl TryFrom<RefusalV1> for Refusal {
             RefusalV1::TooManyCodes => Self::TooManyCodes { max: CODES_MAX },
             RefusalV1::CodeNotFound => Self::CodeNotFound,
             RefusalV1::Empty => Self::Empty,
+            RefusalV1::LinesTooLarge => Self::LinesTooLarge,
         })
     }
 }

@@ -4,7 +4,7 @@ use std::{io, time::Duration};
 
 use loadtest::{
     client::{Answer, Connection, request},
-    shop::Cart,
+    shop::{Cart, Checkout},
 };
 use serde_json::{Value, json};
 use tokio::{
@@ -212,6 +212,37 @@ async fn every_refusal_has_its_status_and_code() {
 }
 
 /// Some product of this availability.
+/// Lines, options and metadata that no checkout's row has room for are told before anything is held; with fewer of them the
+/// same cart is bought to the end.
+#[tokio::test]
+async fn a_cart_that_is_too_large_for_one_checkout_is_told_so() {
+    let mut shop = Shop::open().await;
+    for n in 0..100 {
+        let metadata = json!({ "engraving": format!("{n:01000}") });
+        let body = json!({ "sku": "mug-blue", "quantity": 1, "metadata": metadata }).to_string();
+        assert_eq!(shop.ask("POST", "/items", Some(&body)).await.status, 200, "line {n}");
+    }
+    let begin = Checkout::begin(&shop.cart, "begin");
+    let refused = shop.connection.ask(&begin).await.unwrap();
+    assert_eq!(problem(&refused), (422, "too_many_lines".to_owned()));
+    assert!(refused.json()["detail"].as_str().unwrap().contains("remove some"), "{}", refused.json());
+    assert_eq!(shop.ask("GET", "", None).await.json()["status"], "open");
+    for n in 1..=20 {
+        assert_eq!(shop.ask("DELETE", &format!("/items/l{n}"), None).await.status, 200);
+    }
+    let begun = shop.connection.ask(&begin).await.unwrap();
+    assert_eq!(begun.status, 201, "{}", begun.json());
+    let checkout = Checkout::of(&begun, &shop.cart).unwrap();
+    let revision = |answer: &Answer| answer.json()["revision"].as_u64().unwrap();
+    let addressed = shop.connection.ask(&checkout.address(revision(&begun), "address")).await.unwrap();
+    let shipped = checkout.ship_by("standard", revision(&addressed), "ship");
+    assert_eq!(shop.connection.ask(&shipped).await.unwrap().status, 200);
+    let paid = shop.connection.ask(&checkout.complete("tok_approve", "pay")).await.unwrap();
+    assert_eq!(paid.status, 200, "{}", paid.json());
+    let order = shop.connection.ask(&checkout.order(paid.json()["order_id"].as_str().unwrap())).await.unwrap();
+    assert_eq!(order.json()["lines"].as_array().map(Vec::len), Some(80));
+}
+
 async fn first_of(shop: &mut Shop, availability: &str) -> String {
     let mut cursor = String::new();
     loop {

@@ -11,7 +11,7 @@ use crate::{
     domain::{
         CartId, CheckoutId, Currency, GuestId, Id, UnixMillis,
         address::{Address, Country},
-        cart::{LINES_MAX, Line, LineId, Owner},
+        cart::{CHECKOUT_BYTES_MAX, LINES_MAX, Line, LineId, Owner},
         checkout::{
             ATTEMPTS_MAX, Attempt, AttemptState, CheckoutLine, Command, Create, Done, Email, End, Hold, HoldState,
             Lack, Missing, Patch, Phase, Refusal, Status, Step, Undo, Undone, What,
@@ -391,4 +391,25 @@ proptest! {
             drop(decode_checkout_command(&resealed(&bytes, &body)));
         }
     }
+}
+
+/// A checkout that a cart may begin can be written down to its last attempt.
+#[test]
+fn a_checkout_of_the_largest_lines_fits_a_row() {
+    let mut record = checkout();
+    let heavy = |n| {
+        let mut bought = line(n);
+        bought.line.metadata = [("engraving".into(), "x".repeat(1_000).into())].into();
+        bought.categories = (0..8).map(|n| format!("{n:064}").into()).collect();
+        bought
+    };
+    let count = CHECKOUT_BYTES_MAX / 2 / heavy(1).line.weight_bytes();
+    record.state.lines = (1..=count as u32).map(heavy).collect();
+    record.state.quote = quote(&record.state.lines);
+    let declined = || attempt(None, AttemptState::Declined { reason: "x".repeat(300).into() }, Undo::Nothing);
+    record.state.attempts = (0..ATTEMPTS_MAX).map(|_| declined()).collect();
+    let sku = |n| What::Stock { sku: format!("{n:064}").into(), initial: 1_000, quantity: 2 };
+    record.state.holds = (0..count).map(|n| hold(sku(n), HoldState::Released, None)).collect();
+    let bytes = encode_checkout(&record).unwrap().len();
+    assert!(bytes < ROW_BYTES_MAX - 64 * 1024, "{bytes} bytes leave no room for events");
 }

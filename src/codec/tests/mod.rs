@@ -22,8 +22,8 @@ use super::{
     *,
 };
 use crate::domain::{
-    Money, UnixMillis,
-    cart::{CODES_MAX, Cart, LINES_MAX, Line, LineId, Status},
+    CheckoutId, Id, Money, UnixMillis,
+    cart::{CHECKOUT_BYTES_MAX, CODES_MAX, Cart, InCheckout, LINES_MAX, Line, LineId, Status},
     discount::Worth,
     product::Product,
 };
@@ -458,4 +458,22 @@ proptest! {
         body[at] = byte;
         drop(decode_all(&resealed(&bytes, &body)));
     }
+}
+
+/// A cart that may begin a checkout can write down that it did, whatever else it keeps.
+#[test]
+fn a_cart_with_as_many_lines_as_a_checkout_takes_fits_a_row() {
+    let mut record = cart();
+    let heavy = |n| Line { metadata: [("engraving".into(), "x".repeat(1_000).into())].into(), ..line(n) };
+    let count = CHECKOUT_BYTES_MAX / 2 / heavy(1).weight_bytes();
+    let lines: Vec<_> = (1..=count as u32).map(heavy).collect();
+    record.state.saved = Vec::new();
+    record.state.codes = (0..CODES_MAX as u32).map(rule).collect();
+    let codes = record.state.codes.clone();
+    record.state.checkout =
+        Some(InCheckout { id: CheckoutId(Id(1 << 115)), opened: false, lines: lines.clone(), codes });
+    record.state.lines = lines;
+    record.state.status = Status::CheckingOut;
+    let bytes = encode_cart(&record).unwrap().len();
+    assert!((CHECKOUT_BYTES_MAX * 9 / 10..CHECKOUT_BYTES_MAX + 8 * 1024).contains(&bytes), "{bytes} bytes");
 }

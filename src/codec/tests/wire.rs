@@ -76,6 +76,7 @@ fn refusals() -> Vec<Refusal> {
         Refusal::CurrencyMismatch { cart: Currency::EUR, product: Currency::EUR },
         Refusal::RevisionMismatch { present: 8 },
         Refusal::TotalTooLarge,
+        Refusal::LinesTooLarge,
         Refusal::NotOpen(Status::CheckingOut),
         Refusal::NotOpen(Status::Ordered),
         Refusal::CodeNotApplicable(Reason::Currency(Currency::EUR)),

@@ -1,7 +1,7 @@
 //! Decides what a command does to a cart.
 
 use super::{
-    CODES_MAX, LINES_MAX,
+    CHECKOUT_BYTES_MAX, CODES_MAX, LINES_MAX,
     command::{Addition, Command, SetQuantity},
     event::{Change, Event},
     refusal::Refusal,
@@ -176,6 +176,10 @@ fn begin(cart: &Cart, checkout: CheckoutId, accepted: &[(LineId, i64)]) -> Resul
     let are_prices = cart.lines.iter().all(|line| (0..=UNIT_PRICE_MAX).contains(&price(line)));
     if !are_prices || i64::try_from(total).is_err() {
         return Err(Refusal::TotalTooLarge);
+    }
+    let weigh = |lines: &[Line]| lines.iter().map(Line::weight_bytes).sum::<usize>();
+    if 2 * weigh(&cart.lines) + weigh(&cart.saved) > CHECKOUT_BYTES_MAX {
+        return Err(Refusal::LinesTooLarge);
     }
     let changed = cart.lines.iter().filter(|line| price(line) != line.unit_price);
     Ok(Some(Change::CheckoutBegun { checkout, prices: changed.map(|line| (line.id, price(line))).collect() }))

@@ -24,6 +24,11 @@ pub use totals::{CategoriesOf, Shown, Summary, Totals};
 
 /// Most lines in a cart, saved ones included: bounds the row, the body and the page.
 pub const LINES_MAX: usize = 100;
+/// What the lines of a cart in checkout may weigh, a quarter less than a row's bound of 256 KiB: those that are bought count
+/// twice, for until the checkout exists its cart keeps them apart as well. The rest of the row is for receipts, codes and
+/// events that no sink has taken yet. So a checkout's own lines weigh half of it at most, which leaves its row, and its
+/// order's, more than as much again for what the catalogue, gateways and shoppers add.
+pub const CHECKOUT_BYTES_MAX: usize = 192 * 1024;
 /// Most units of one line, where the product says nothing smaller.
 pub const QUANTITY_MAX: u16 = 999;
 /// Most bytes of one line's metadata, names and values together.

@@ -58,6 +58,12 @@ pub enum Refusal {
     /// There is nothing to buy.
     #[error("the cart has no line to buy")]
     Empty,
+    /// The lines, with the shopper's choices and the client's facts, are more than a checkout keeps.
+    #[error(
+        "the lines are too large to be bought together, options and metadata included: remove some, or add them again with \
+         less metadata"
+    )]
+    LinesTooLarge,
     /// The sum would not fit.
     #[error("the cart's total would be too large")]
     TotalTooLarge,

@@ -97,11 +97,26 @@ pub struct Line {
     pub metadata: Metadata,
 }
 
+/// What a text takes of a row beside its bytes: its length.
+const TEXT_BYTES: usize = 3;
+/// What a line's numbers and counts take of a row at most.
+const NUMBERS_BYTES: usize = 26;
+
 impl Line {
     /// Whether an addition of this product, choice and metadata belongs to this line.
     #[must_use]
     pub fn joins(&self, sku: &str, options: &Options, metadata: &Metadata) -> bool {
         *self.sku == *sku && self.options == *options && self.metadata == *metadata
+    }
+
+    /// What it takes of a row, rounded up.
+    #[must_use]
+    pub fn weight_bytes(&self) -> usize {
+        let pairs = |pairs: &[(Box<str>, Box<str>)]| {
+            pairs.iter().map(|(name, value)| name.len() + value.len() + 2 * TEXT_BYTES).sum::<usize>()
+        };
+        let texts = self.sku.len() + self.title.len() + 2 * TEXT_BYTES;
+        NUMBERS_BYTES + texts + pairs(&self.options) + pairs(&self.metadata)
     }
 }
 

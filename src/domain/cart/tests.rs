@@ -432,3 +432,24 @@ fn what_must_be_done_shows_nothing_that_a_person_wrote() {
     let shown = format!("{:?}", pending(&cart.unwrap()));
     assert!(shown.contains("chk_") && !shown.contains("ann@"), "{shown}");
 }
+
+/// As a checkout's row could not keep them: told before anything is begun, and with what to do about it.
+#[test]
+fn lines_that_are_too_large_together_are_not_bought_together() {
+    let mut cart = made();
+    let heavy = |n: usize| {
+        let metadata: Metadata = [("engraving".into(), "x".repeat(METADATA_BYTES_MAX - 9).into())].into();
+        Addition { sku: format!("p{n}").into(), metadata, ..addition(1, 1, 1) }
+    };
+    for n in 0..LINES_MAX {
+        apply(&mut cart, &Command::Add(heavy(n)), 2).unwrap();
+    }
+    assert_eq!(apply(&mut cart, &begin(1), 3), Err(Refusal::LinesTooLarge));
+    let weigh = |cart: &Cart| cart.lines.iter().map(Line::weight_bytes).sum::<usize>();
+    while 2 * weigh(cart.as_ref().unwrap()) > CHECKOUT_BYTES_MAX {
+        let last = cart.as_ref().unwrap().lines.last().unwrap().id;
+        apply(&mut cart, &Command::Remove(last), 4).unwrap();
+    }
+    assert!(cart.as_ref().unwrap().lines.len() > 80, "no more than what is too much has to go");
+    assert_eq!(apply(&mut cart, &begin(1), 5), Ok(1));
+}

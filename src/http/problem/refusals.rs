@@ -25,7 +25,7 @@ impl From<Refusal> for Problem {
             Refusal::NotOpen(status) => {
                 Self::new(Code::CartNotOpen, format!("the cart is {}; make a new one", status.as_str()))
             }
-            Refusal::TooManyLines { .. } => Self::new(Code::TooManyLines, detail),
+            Refusal::TooManyLines { .. } | Refusal::LinesTooLarge => Self::new(Code::TooManyLines, detail),
             Refusal::QuantityOutOfRange { .. } => Self::at(Code::QuantityOutOfRange, "/quantity", detail),
             Refusal::CodeNotApplicable(_) | Refusal::TooManyCodes { .. } => {
                 Self::new(Code::DiscountNotApplicable, detail)
