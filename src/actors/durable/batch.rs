@@ -106,6 +106,9 @@ impl<E: Entity, T: Token> Durable<E, T> {
                 reply(waiting.work, Failure::Internal(Effect::None), out);
                 return self.panicked(around, out);
             };
+            if planted!(UntoldWhenDoneAgain) && waiting.since_ms == 0 {
+                turn.told = Told::default();
+            }
             if planted!(RefusalBeforeSave)
                 && let Verdict::Failed(failure) = verdict
             {

@@ -84,6 +84,8 @@ pub(in crate::actors) enum Bug {
     CancelledTooLate,
     /// Events are offered before the state that they tell of is committed.
     PublishedBeforeSave,
+    /// What is decided again, because its save was lost, is not told.
+    UntoldWhenDoneAgain,
     /// Events leave the row when they are offered.
     ClearedWhenOffered,
     /// Nobody is woken for events that nobody has taken.

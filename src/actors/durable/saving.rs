@@ -99,7 +99,10 @@ impl<E: Entity, T: Token> Durable<E, T> {
         out.push(Output::Retracted);
         self.doubt = true;
         let mut again = Vec::with_capacity(flight.riders.len() + self.waiting.len());
-        for Rider { waiting, verdict } in flight.riders {
+        for Rider { mut waiting, verdict } in flight.riders {
+            if planted!(UntoldWhenDoneAgain) {
+                waiting.since_ms = 0; // known again by that
+            }
             // What came of a deed is told until the state shows it.
             let repeats = waiting.work.is_own() || matches!(&waiting.work, Work::Ask(ask, _) if ask.key.is_some());
             if certainly_lost || repeats || !verdict.has_effect() {

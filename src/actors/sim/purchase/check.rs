@@ -71,6 +71,7 @@ impl World {
         let seen = self.ledger.receipts.entry(name).or_default();
         let receipts = &next.record.receipts;
         let new: Vec<u64> = receipts.iter().filter(|one| seen.insert(one.key)).map(|one| one.key as u64).collect();
+        self.check_told(name)?;
         match E::SORT {
             Sort::Cart => self.check_cart(id, &new),
             Sort::Checkout => self.check_checkout(id),

@@ -71,7 +71,11 @@ impl World {
                 let (sort, id) = deed.name;
                 by_sort!(sort, self.performed(deed.node, id, deed.number, result))?;
             }
-            Message::Loaded { .. } | Message::Saved { .. } | Message::Performed(..) => {}
+            Message::Offer(offer) => self.offered(offer)?,
+            Message::Told { node, life, name, up_to, published } if self.lives(node, life) => {
+                self.told(node, name, up_to, published)?;
+            }
+            Message::Loaded { .. } | Message::Saved { .. } | Message::Performed(..) | Message::Told { .. } => {}
         }
         Ok(())
     }

@@ -2,6 +2,7 @@
 
 use super::{
     kinds::{Hosts, Name, Role, by_sort},
+    sink::Offer,
     world::{Deed, EXPIRE_AFTER_MS, Message, NODES, Node, SHARDS, World},
 };
 use crate::{
@@ -28,7 +29,14 @@ impl World {
     fn around(&self, node: usize, shard: usize) -> Option<Surroundings> {
         let (epoch, fence) = self.nodes[node].views[shard]?;
         let wall = UnixMillis(self.wall().0.saturating_add_signed(self.nodes[node].skew_ms));
-        Some(Surroundings { wall, mono_ms: self.mono_ms, epoch, fence, expire_after_ms: EXPIRE_AFTER_MS, emits: false })
+        Some(Surroundings {
+            wall,
+            mono_ms: self.mono_ms,
+            epoch,
+            fence,
+            expire_after_ms: EXPIRE_AFTER_MS,
+            emits: self.mood.is_some(),
+        })
     }
 
     /// Mostly the owner, as a router does; now and then whoever still believes to be it.
@@ -103,7 +111,10 @@ impl World {
                 self.begin(Deed { node, life, name, number, call });
             }
             Output::Committed(state) => self.is_committed::<E>(id, &state)?,
-            Output::Publish { .. } | Output::Retracted | Output::Note(_) => {}
+            Output::Publish { up_to, events, spilled } => {
+                self.messages.push(Message::Offer(Offer { node, life, name, up_to, events, spilled }));
+            }
+            Output::Retracted | Output::Note(_) => {}
         }
         Ok(())
     }

@@ -40,6 +40,7 @@ impl World {
         if let Some(left) = self.model.agenda.iter().next() {
             return broken("P10", format!("an agenda entry that nobody needs is left: {left:?}"));
         }
+        self.events_are_out()?;
         self.carts_are_free()?;
         self.orders_are_made()?;
         self.money_adds_up()?;
@@ -165,6 +166,7 @@ impl World {
                 _ => "other payments",
             });
         }
+        counts.insert("events told", self.sink.events());
         counts
     }
 }

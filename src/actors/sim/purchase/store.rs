@@ -8,7 +8,7 @@ use crate::{
         cart::CartEntity, checkout::CheckoutEntity, discount::DiscountEntity, durable::SaveOrder, order::OrderEntity,
         stock::StockEntity,
     },
-    codec::record::{Armed, Record},
+    codec::record::{Armed, Record, Unsent},
     domain::{cart::Cart, checkout::Checkout, discount::Discount, order::Order, stock::Stock},
     store::{Row, Saved},
 };
@@ -31,6 +31,10 @@ pub(super) struct Model {
     pub(super) needed: BTreeMap<Name, Vec<Call>>,
     /// Agenda entries: due, whose, version.
     pub(super) agenda: BTreeSet<(u64, Name, u64)>,
+    /// Every event ever committed, by its number.
+    pub(super) told: BTreeMap<Name, BTreeMap<u64, Unsent>>,
+    /// Events in the index.
+    pub(super) spilled: BTreeMap<Name, BTreeMap<u64, Unsent>>,
 }
 
 fn head<S>(history: &BTreeMap<u128, Vec<Committed<S>>>, id: u128) -> Option<&S> {
@@ -76,11 +80,19 @@ impl Model {
     pub(super) fn save<E: Role>(&mut self, id: u128, order: &SaveOrder) -> Result<Saved, String> {
         let name = (E::SORT, id);
         self.mark(name, order.arm);
+        if !order.spill.is_empty() {
+            let spilled = order.spill.iter().map(|event| (event.sequence, event.clone()));
+            self.spilled.entry(name).or_default().extend(spilled);
+        }
         let head = E::histories(self).get(&id).and_then(|history| history.last()).map(|last| last.row.head());
         if !order.expect.holds(head) {
             return Ok(Saved::Lost(head));
         }
         let record = E::decode(&order.row.body)?;
+        let old = self.told.entry(name).or_default();
+        let newest = old.last_key_value().map_or(0, |(newest, _)| *newest);
+        let new = record.unsent.iter().filter(|event| event.kind != 0 && event.sequence > newest);
+        old.extend(new.map(|event| (event.sequence, event.clone())).collect::<Vec<_>>());
         let needed = self.needed.entry(name).or_default();
         for (_, call) in E::pending(&record.state) {
             let call = E::call(call);

@@ -10,6 +10,7 @@ use super::{
     check::Ledger,
     kinds::{Call, Done, Hosts, Name},
     shoppers::{Op, Shop},
+    sink::{Mood, Offer, Sink},
     store::Model,
 };
 use crate::{
@@ -107,6 +108,16 @@ pub(super) enum Message {
     Errand(Errand, Option<Deed>),
     /// What came of a deed, on its way back.
     Performed(Deed, Result<Done, Again>),
+    /// Events on their way to the sink.
+    Offer(Offer),
+    /// What became of them, on its way back.
+    Told {
+        node: usize,
+        life: u32,
+        name: Name,
+        up_to: u64,
+        published: bool,
+    },
 }
 
 /// What a seed is about: every seed draws its own mix, so that rare combinations are common in some.
@@ -147,6 +158,9 @@ pub(super) struct World {
     /// Commands that clients wait for, by token: on which node, which.
     pub(super) asked: BTreeMap<u64, (usize, u64)>,
     pub(super) ledger: Ledger,
+    pub(super) sink: Sink,
+    /// What the sink is like; `None` = nobody wants to be told, and no event is made.
+    pub(super) mood: Option<Mood>,
     pub(super) token_next: u64,
     pub(super) save_next: u128,
     pub(super) faults: bool,
@@ -190,6 +204,7 @@ impl World {
             upheavals: [0, 2, 5, 12][rng.below(4) as usize],
             leap_one_in: [8, 20, 60][rng.below(3) as usize],
         };
+        let mood = [None, Some(Mood::Well), Some(Mood::Shaky), Some(Mood::Down)][rng.below(4) as usize];
         let shop = Shop::draw(&mut rng);
         Self {
             mix,
@@ -207,6 +222,8 @@ impl World {
             ops: BTreeMap::new(),
             asked: BTreeMap::new(),
             ledger: Ledger::default(),
+            sink: Sink::default(),
+            mood,
             token_next: 0,
             save_next: 0,
             faults: true,
