@@ -7,6 +7,7 @@ pub mod domain;
 pub mod codec;
 pub mod store;
 pub mod catalog;
+pub mod net;
 pub mod payments;
 pub mod events;
 pub mod cluster;

@@ -8,7 +8,6 @@
 mod dead;
 mod envelope;
 mod field;
-mod http_client;
 mod kinds;
 mod lane;
 mod of_cart;
@@ -29,7 +28,6 @@ pub use self::{
     dead::{DeadLetter, DeadPage},
     envelope::{CONTENT_TYPE, Source, WrongSource, cloud_event},
     field::Word,
-    http_client::WrongEndpoint,
     kinds::{Data, EventType},
     lane::Patience,
     of_cart::of_cart,
@@ -42,5 +40,5 @@ pub use self::{
     sink::{Failure, Log, Sink, SinkError},
     spill::Spill,
     wanted::{Urls, Wanted},
-    webhook::{Settings, Webhook},
+    webhook::{Settings, Webhook, WrongEndpoint},
 };

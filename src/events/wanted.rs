@@ -4,10 +4,9 @@ use std::{path::PathBuf, sync::Arc};
 
 use super::{
     envelope::Source,
-    http_client::{Endpoint, WrongEndpoint},
     signature::Signer,
     sink::{Log, Sink},
-    webhook::{Settings, Webhook},
+    webhook::{Settings, Webhook, WrongEndpoint, endpoint},
 };
 
 /// Webhooks of one node: each has its own lane.
@@ -72,7 +71,7 @@ impl Wanted {
             return Err(format!("must name at most {WEBHOOKS_MAX} URLs"));
         }
         for (n, url) in urls.iter().enumerate() {
-            Endpoint::parse(url, n + 1).map_err(|error| error.to_string())?;
+            endpoint(n, url).map_err(|error| error.to_string())?;
         }
         Ok(Urls(urls))
     }

@@ -4,19 +4,40 @@ use std::{fmt, path::PathBuf, time::Duration};
 
 use futures_util::future::{BoxFuture, FutureExt};
 use hyper::{
-    StatusCode,
-    header::{HeaderName, HeaderValue},
+    HeaderMap, Method, StatusCode,
+    header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER},
 };
 use sha2::{Digest, Sha256};
 
 use super::{
     envelope::{self, Source},
-    http_client::{Answer, Client, Endpoint, WrongEndpoint, connector},
     outgoing::Outgoing,
     signature::Signer,
     sink::{Failure, Sink, SinkError},
 };
-use crate::telemetry::clock;
+use crate::{
+    net::{Answer, Client, Endpoint, Limits, NoAuthorities, Trust, WrongUrl},
+    telemetry::clock,
+};
+
+/// Longest body of an answer that is read so that its connection can be used again; it is thrown away.
+const ANSWER_BYTES_MAX: usize = 16 * 1024;
+
+/// Why a webhook cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum WrongEndpoint {
+    /// The URL of this number, counted from 1.
+    #[error("webhook URL {0} {1}")]
+    Url(usize, WrongUrl),
+    /// Nothing to check certificates with.
+    #[error(transparent)]
+    Authorities(#[from] NoAuthorities),
+}
+
+/// The endpoint of the `n`th URL, counted from 0.
+pub(super) fn endpoint(n: usize, url: &str) -> Result<Endpoint, WrongEndpoint> {
+    Endpoint::parse(url).map_err(|wrong| WrongEndpoint::Url(n + 1, wrong))
+}
 
 /// What webhooks have in common.
 #[derive(Clone, Debug)]
@@ -67,11 +88,15 @@ impl Webhook {
     /// # Errors
     /// [`WrongEndpoint`] for the first that cannot be used.
     pub fn all(urls: &[String], settings: &Settings) -> Result<Vec<Self>, WrongEndpoint> {
-        let endpoints =
-            urls.iter().enumerate().map(|(n, url)| Endpoint::parse(url, n + 1)).collect::<Result<Vec<_>, _>>()?;
-        let tls = match endpoints.iter().any(Endpoint::is_tls) {
-            true => Some(connector(settings.tls_ca.as_deref())?),
+        let endpoints = urls.iter().enumerate().map(|(n, url)| endpoint(n, url)).collect::<Result<Vec<_>, _>>()?;
+        let trust = match endpoints.iter().any(Endpoint::is_tls) {
+            true => Some(Trust::of(settings.tls_ca.as_deref())?),
             false => None,
+        };
+        let limits = Limits {
+            connect_timeout: settings.connect_timeout,
+            request_timeout: settings.request_timeout,
+            body_bytes_max: ANSWER_BYTES_MAX,
         };
         let make = |(url, endpoint): (&String, Endpoint)| {
             let name = name(url);
@@ -80,12 +105,12 @@ impl Webhook {
             } else {
                 tracing::warn!(sink = name, ?endpoint, "events go to a webhook in plain text");
             }
-            let tls = tls.clone().filter(|_| endpoint.is_tls());
+            let trust = trust.clone().filter(|_| endpoint.is_tls());
             Self {
                 name: name.into(),
                 signer: settings.signer.clone(),
                 source: settings.source.clone(),
-                client: Client::new(endpoint, tls, settings.connect_timeout, settings.request_timeout),
+                client: Client::new(endpoint, trust, limits),
             }
         };
         Ok(urls.iter().zip(endpoints).map(make).collect())
@@ -98,13 +123,16 @@ impl Webhook {
         let signature = self.signer.sign(&id, timestamp_s, &body);
         let unavailable = |why: Box<str>| Failure::Unavailable { why, retry_after: None };
         let value = |text: &str| HeaderValue::from_str(text).map_err(|error| unavailable(error.to_string().into()));
-        let headers = [
-            (HeaderName::from_static("webhook-id"), value(&id)?),
-            (HeaderName::from_static("webhook-timestamp"), HeaderValue::from(timestamp_s)),
-            (HeaderName::from_static("webhook-signature"), value(&signature)?),
-        ];
-        let answer = self.client.post(headers, envelope::CONTENT_TYPE, body).await.map_err(unavailable)?;
-        judge(answer)
+        let mut headers = HeaderMap::new();
+        headers.insert("webhook-id", value(&id)?);
+        headers.insert("webhook-timestamp", HeaderValue::from(timestamp_s));
+        headers.insert("webhook-signature", value(&signature)?);
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(envelope::CONTENT_TYPE));
+        let asked = self.client.ask(Method::POST, self.client.endpoint().path(), headers, body).await;
+        // The status is the answer, whatever becomes of the body.
+        let Answer { status, headers, .. } = asked.map_err(|none| unavailable(none.to_string().into()))?;
+        let retry_after = headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
+        judge(status, retry_after.map(Duration::from_secs))
     }
 }
 
@@ -132,8 +160,7 @@ fn name(url: &str) -> String {
 }
 
 /// What a status says about the endpoint, and about the event.
-fn judge(answer: Answer) -> Result<(), Failure> {
-    let Answer { status, retry_after } = answer;
+fn judge(status: StatusCode, retry_after: Option<Duration>) -> Result<(), Failure> {
     let why = |more: &str| format!("HTTP status {}{more}", status.as_u16()).into();
     match status {
         _ if status.is_success() => Ok(()),
@@ -156,7 +183,7 @@ mod tests {
 
     #[test]
     fn a_status_tells_an_endpoint_that_is_down_from_an_event_that_it_refuses() {
-        let judged = |status: u16| judge(Answer { status: StatusCode::from_u16(status).unwrap(), retry_after: None });
+        let judged = |status: u16| judge(StatusCode::from_u16(status).unwrap(), None);
         for status in [200, 202, 204] {
             assert_eq!(judged(status), Ok(()));
         }

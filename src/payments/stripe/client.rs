@@ -1,25 +1,21 @@
 //! Calls of Stripe's API: forms out, JSON in, and what each failure means for a deed.
 
-use std::{fmt, net::IpAddr, time::Duration};
+use std::{fmt, time::Duration};
 
 use bytes::Bytes;
-use http_body_util::{BodyExt, Full, Limited};
 use hyper::{
-    Method, Request, StatusCode, Uri,
+    HeaderMap, Method, StatusCode,
     header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue},
 };
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
-use hyper_util::{
-    client::legacy::{Client as Pool, connect::HttpConnector},
-    rt::{TokioExecutor, TokioTimer},
-};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
-use rustls::crypto::aws_lc_rs;
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, de::DeserializeOwned};
 
 use super::OptionsError;
-use crate::payments::Failure;
+use crate::{
+    net::{self, Endpoint, NoAnswer, Trust},
+    payments::Failure,
+};
 
 /// The version of the API that the objects are read as.
 const VERSION: &str = "2024-06-20";
@@ -28,24 +24,21 @@ const ANSWER_BYTES_MAX: usize = 1024 * 1024;
 /// How long a connection may take to open: far below the time of a call, so that a gateway that is away is told from one
 /// that does not answer.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
-/// How long an idle connection is kept: below the minute after which many a load balancer forgets it.
-const IDLE_MAX: Duration = Duration::from_secs(30);
-/// Idle connections that are kept; more calls at once open more.
-const IDLE_CONNECTIONS_MAX: usize = 16;
+/// How long a call may take when its asker sets no shorter time: then its outcome is unknown.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 /// Longest message of Stripe's that is handed on.
 const MESSAGE_CHARS_MAX: usize = 300;
 
 /// Speaks with Stripe; connections are shared.
 pub(super) struct Client {
-    pool: Pool<HttpsConnector<HttpConnector>, Full<Bytes>>,
-    base: String,
+    http: net::Client,
     /// Marked as sensitive: it is not shown.
     authorization: HeaderValue,
 }
 
 impl fmt::Debug for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Client").field("base", &self.base).finish_non_exhaustive()
+        f.debug_struct("Client").field("http", &self.http).finish_non_exhaustive()
     }
 }
 
@@ -124,35 +117,24 @@ impl Form {
 
 impl Client {
     pub(super) fn new(base: &str, key: &SecretString) -> Result<Self, OptionsError> {
-        let uri: Uri = base.parse().map_err(|_| OptionsError::Url)?;
-        let host = uri.host().ok_or(OptionsError::Url)?;
-        let address = host.trim_matches(['[', ']']).parse::<IpAddr>();
-        let is_loopback = host == "localhost" || address.is_ok_and(|address| address.is_loopback());
-        match uri.scheme_str() {
-            Some("https") => {}
-            Some("http") if is_loopback => {}
-            Some("http") => return Err(OptionsError::Plain),
-            _ => return Err(OptionsError::Url),
-        }
+        let endpoint = Endpoint::parse(base).map_err(OptionsError::Url)?;
+        let trust = match endpoint.is_tls() {
+            true => Some(Trust::of(None)?),
+            false if endpoint.is_loopback() => None,
+            false => return Err(OptionsError::Plain),
+        };
         if key.expose_secret().is_empty() {
             return Err(OptionsError::Key);
         }
         let mut authorization =
             HeaderValue::try_from(format!("Bearer {}", key.expose_secret())).map_err(|_| OptionsError::Key)?;
         authorization.set_sensitive(true);
-        let mut tcp = HttpConnector::new();
-        tcp.enforce_http(false);
-        tcp.set_nodelay(true);
-        tcp.set_connect_timeout(Some(CONNECT_TIMEOUT));
-        let tls = HttpsConnectorBuilder::new()
-            .with_provider_and_webpki_roots(aws_lc_rs::default_provider())
-            .map_err(|_| OptionsError::Url)?;
-        let pool = Pool::builder(TokioExecutor::new())
-            .pool_timer(TokioTimer::new())
-            .pool_idle_timeout(IDLE_MAX)
-            .pool_max_idle_per_host(IDLE_CONNECTIONS_MAX)
-            .build(tls.https_or_http().enable_http1().wrap_connector(tcp));
-        Ok(Self { pool, base: base.trim_end_matches('/').to_owned(), authorization })
+        let limits = net::Limits {
+            connect_timeout: CONNECT_TIMEOUT,
+            request_timeout: REQUEST_TIMEOUT,
+            body_bytes_max: ANSWER_BYTES_MAX,
+        };
+        Ok(Self { http: net::Client::new(endpoint, trust, limits), authorization })
     }
 
     /// Reads an object.
@@ -179,26 +161,23 @@ impl Client {
     ) -> Result<(T, bool), Trouble> {
         let not_sent = |why: &dyn fmt::Display| Trouble::Failed(Failure::not_sent(why));
         let in_doubt = |why: &dyn fmt::Display| Trouble::Failed(Failure::unknown(why));
-        let mut request = Request::builder()
-            .method(&method)
-            .uri(format!("{}{path}", self.base))
-            .header(AUTHORIZATION, self.authorization.clone())
-            .header("stripe-version", VERSION);
+        let mut headers = HeaderMap::new();
+        headers.insert(AUTHORIZATION, self.authorization.clone());
+        headers.insert("stripe-version", HeaderValue::from_static(VERSION));
         if method == Method::POST {
-            request = request.header(CONTENT_TYPE, "application/x-www-form-urlencoded");
+            headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded"));
         }
         if let Some(key) = key {
-            request = request.header("idempotency-key", key);
+            headers.insert("idempotency-key", HeaderValue::try_from(key).map_err(|error| not_sent(&error))?);
         }
-        let request = request.body(Full::from(form.0)).map_err(|error| not_sent(&error))?;
-        let response = self.pool.request(request).await.map_err(|error| match error.is_connect() {
-            true => not_sent(&error),
-            false => in_doubt(&error),
+        let path = format!("{}{path}", self.http.endpoint().path().trim_end_matches('/'));
+        let answer = self.http.ask(method, &path, headers, Bytes::from(form.0)).await.map_err(|none| match none {
+            NoAnswer::NotSent(why) => not_sent(&why),
+            NoAnswer::Lost(why) => in_doubt(&why),
         })?;
-        let status = response.status();
-        let is_replay = response.headers().get("idempotent-replayed").is_some_and(|value| value == "true");
-        let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX).collect().await;
-        let body = body.map_err(|error| in_doubt(&error))?.to_bytes();
+        let status = answer.status;
+        let is_replay = answer.headers.get("idempotent-replayed").is_some_and(|value| value == "true");
+        let body = answer.body.map_err(|error| in_doubt(&error))?;
         if status.is_success() {
             let object = serde_json::from_slice(&body).map_err(|error| in_doubt(&error))?;
             return Ok((object, is_replay));

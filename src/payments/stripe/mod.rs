@@ -23,9 +23,12 @@ use self::{
     object::{Intent, IntentStatus, Page, Refund},
 };
 use super::gateway::{Abandon, Failure, Find, Found, Gateway, Status, Webhook, WebhookError};
-use crate::domain::{
-    Currency, Money, Reference, UnixMillis,
-    payment::{Abandoned, Authorise, Authorised, Deed, Moved},
+use crate::{
+    domain::{
+        Currency, Money, Reference, UnixMillis,
+        payment::{Abandoned, Authorise, Authorised, Deed, Moved},
+    },
+    net::{NoAuthorities, WrongUrl},
 };
 
 /// Where an intent keeps the key that it was created under.
@@ -54,14 +57,17 @@ pub struct Options {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum OptionsError {
     /// The base is no URL of a server.
-    #[error("the base URL is no URL like https://api.stripe.com")]
-    Url,
+    #[error("the base URL {0}")]
+    Url(WrongUrl),
     /// The secret key would travel in the clear.
     #[error("the base URL must be https, or a loopback address")]
     Plain,
     /// The key cannot be part of a request.
     #[error("the secret key is empty or holds characters that no key has")]
     Key,
+    /// Nothing to check Stripe's certificate with.
+    #[error(transparent)]
+    Authorities(#[from] NoAuthorities),
 }
 
 /// Stripe.
