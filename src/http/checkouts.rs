@@ -19,6 +19,7 @@ use super::{
     checkout_json::{CheckoutView, PostalAddress},
     may_sell,
     openapi::{CheckoutProblems, ReadProblems},
+    payments::look_again,
     problem::{Code, FieldError, Problem},
 };
 use crate::{
@@ -344,6 +345,11 @@ pub(super) async fn complete(
         let ask = Ask { key: Some(asked_with), ..wish.ask(command, left) };
         let answer = app.handle.ask_checkout(wish.to.id, ask).await?;
         let n = answer.outcome;
+        if answer.state.visible_status() == Status::RequiresAction {
+            // The shopper is back. Whether they did it the gateway knows, whose own message may be late, or lost.
+            let left = deadline.saturating_duration_since(tokio::time::Instant::now());
+            look_again(&app, wish.to.id, left).await?;
+        }
         let is_known = |checkout: &Checkout| match checkout.visible_status() {
             Status::Completed | Status::Cancelled | Status::Expired => true,
             _ => checkout

@@ -1,12 +1,13 @@
 //! What shoppers and gateways tell of payments: a confirmation of the sandbox's, a message of a gateway's.
 
+use std::time::Duration;
+
 use axum::{
     Json,
     extract::{Path, Request, State},
     http::StatusCode,
     response::{IntoResponse, Response},
 };
-
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -17,8 +18,8 @@ use super::{
 };
 use crate::{
     actors::{Ask, Failure},
-    domain::{CheckoutId, Reference, checkout},
-    payments::WebhookError,
+    domain::{CheckoutId, checkout},
+    payments::{Happened, WebhookError},
     telemetry::clock,
 };
 
@@ -59,7 +60,7 @@ pub(super) async fn confirm(State(app): State<App>, Path(reference): Path<String
     if !is_confirmed {
         return Err(none());
     }
-    look_again(&app, key).await?;
+    look_again(&app, CheckoutId(key.by), app.options.request_timeout).await?;
     Ok(Json(Confirmed { confirmed: true }).into_response())
 }
 
@@ -80,18 +81,19 @@ pub(super) async fn webhook(
         Err(error) => return Err(Problem::new(Code::Unauthenticated, error.to_string())),
     };
     match webhook.key {
-        Some(key) => look_again(&app, key).await?,
+        // The answer to whoever asked for the money says the same.
+        Some(_) if webhook.what == Happened::ActionRequired => {}
+        Some(key) => look_again(&app, CheckoutId(key.by), app.options.request_timeout).await?,
         None => tracing::info!(gateway, id = &*webhook.id, "a gateway tells of a payment that names no checkout"),
     }
     Ok(StatusCode::OK.into_response())
 }
 
-/// Lets the checkout of a payment ask its gateway again. A checkout that waits for nothing, or is none, needs not.
-async fn look_again(app: &App, key: Reference) -> Result<(), Problem> {
-    let timeout = app.options.request_timeout;
+/// Lets a checkout ask its gateway again; it keeps that in its row. One that waits for no payment, or is none, needs not.
+pub(super) async fn look_again(app: &App, checkout: CheckoutId, timeout: Duration) -> Result<(), Problem> {
     let command = checkout::Command::Confirm;
     let ask = Ask { command, by: None, if_revision: None, key: None, timeout, is_deed: true };
-    match app.handle.ask_checkout(CheckoutId(key.by), ask).await {
+    match app.handle.ask_checkout(checkout, ask).await {
         Ok(_) | Err(Failure::Refused(_)) => Ok(()),
         // The gateway, or the shopper, tells it again.
         Err(failure) => Err(failure.into()),

@@ -39,8 +39,7 @@ pub fn decide(checkout: Option<&Checkout>, command: &Command, context: &Context)
         Command::Create(_) => return Err(Refusal::NotFound),
         Command::Patch(change) => patch(checkout, change, context.now)?,
         Command::Complete { gateway, token } => complete(checkout, gateway, token, context.now)?,
-        Command::Confirm => (checkout.phase == Phase::RequiresAction)
-            .then(|| Change::Confirmed { until: context.now.plus_ms(AUTHORISE_PATIENCE_MS) }),
+        Command::Confirm => confirm(checkout, context.now),
         Command::Cancel => cancel(checkout)?,
         Command::Expire => expire(checkout, context.now),
         Command::Done { step, done, once } => answer(checkout, *step, done, *once),
@@ -133,6 +132,16 @@ fn complete(checkout: &Checkout, gateway: &str, token: &Token, now: UnixMillis) 
         expires_at,
         hold_until: expires_at.plus_ms(HOLD_GRACE_MS),
     }))
+}
+
+fn confirm(checkout: &Checkout, now: UnixMillis) -> Option<Change> {
+    match checkout.phase {
+        Phase::RequiresAction => Some(Change::Confirmed { until: now.plus_ms(AUTHORISE_PATIENCE_MS) }),
+        // The shopper was faster than the gateway's answer, which is from before: it is asked again. That it was told so
+        // must not be forgotten, but patience is no longer for it.
+        Phase::Authorising { until } => Some(Change::Confirmed { until }),
+        _ => None,
+    }
 }
 
 fn cancel(checkout: &Checkout) -> Result<Option<Change>, Refusal> {

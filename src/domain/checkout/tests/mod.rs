@@ -345,10 +345,25 @@ fn an_action_waits_for_its_shopper_and_an_answer_from_before_is_of_no_use() {
     );
     assert_eq!(apply(&mut checkout, &pay("tok_second_device"), START + 210), Ok(0), "joins");
     apply(&mut checkout, &Command::Confirm, START + 220).unwrap();
-    assert_eq!(apply(&mut checkout, &Command::Confirm, START + 221), Ok(0));
     let before = on_done(Step::Authorise { attempt: 1, round: 0 }, Done::Authorised(action));
     assert_eq!(apply(&mut checkout, &before, START + 230), Ok(0));
     gateway_says(&mut checkout, yes(), START + 240);
+    assert_eq!(checkout.unwrap().phase, Phase::Committing);
+}
+
+#[test]
+fn a_shopper_who_is_faster_than_the_gateway_s_answer_is_not_forgotten() {
+    let mut checkout = authorising();
+    let patience = wake_at(checkout.as_ref().unwrap());
+    let revision = checkout.as_ref().unwrap().revision;
+    assert_eq!(apply(&mut checkout, &Command::Confirm, START + 150), Ok(1));
+    let asked = checkout.as_ref().unwrap();
+    assert_eq!((wake_at(asked), asked.revision), (patience, revision), "neither patience nor what clients see changes");
+    assert_eq!(names(&checkout), [Step::Authorise { attempt: 1, round: 1 }]);
+    let action = Authorised::ActionRequired { reference: "pay_1".into(), url: "u".into() };
+    let before = on_done(Step::Authorise { attempt: 1, round: 0 }, Done::Authorised(action));
+    assert_eq!(apply(&mut checkout, &before, START + 200), Ok(0), "nobody would ever act again");
+    gateway_says(&mut checkout, yes(), START + 210);
     assert_eq!(checkout.unwrap().phase, Phase::Committing);
 }
 
