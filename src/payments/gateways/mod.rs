@@ -23,6 +23,9 @@ use crate::{
     telemetry::{clock, metrics::metrics},
 };
 
+/// Names the payment of what costs nothing, as a gateway names others.
+const NOTHING_TO_PAY: &str = "nothing_to_pay";
+
 /// How patiently gateways are asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
@@ -96,11 +99,14 @@ impl Gateways {
         self.by_name.get(name).map(|guarded| guarded.breaker().state())
     }
 
-    /// Reserves money.
+    /// Reserves money. Nothing to pay is reserved without a gateway: many refuse to be asked for nothing.
     ///
     /// # Errors
     /// [`Failure::Unknown`] once any call of this deed may have reached the gateway, else [`Failure::NotSent`].
     pub async fn authorise(&self, ask: Authorise, deadline: Instant) -> Result<Authorised, Failure> {
+        if ask.amount.amount == 0 {
+            return Ok(Authorised::Yes { reference: NOTHING_TO_PAY.into() });
+        }
         let outcome = |answer: &Authorised| match answer {
             Authorised::Yes { .. } => "yes",
             Authorised::Declined { .. } => "declined",
@@ -149,6 +155,9 @@ impl Gateways {
     /// # Errors
     /// As [`authorise`](Self::authorise).
     pub async fn abandon(&self, abandon: Abandon, deadline: Instant) -> Result<Abandoned, Failure> {
+        if abandon.amount.amount == 0 {
+            return Ok(Abandoned::Nothing);
+        }
         let outcome = |answer: &Abandoned| match answer {
             Abandoned::Nothing => "nothing",
             Abandoned::Authorised { .. } => "authorised",

@@ -108,6 +108,18 @@ async fn a_failed_call_is_repeated_under_the_same_key_until_there_is_an_answer()
 }
 
 #[tokio::test]
+async fn a_gateway_is_not_asked_for_nothing() {
+    let (gateways, scripted) = gateways("scripted", quick(), [Does::Answer(Authorised::Unavailable)]);
+    let mut ask = ask("scripted");
+    ask.amount.amount = 0;
+    let abandon = Abandon { key: ask.key, gateway: ask.gateway.clone(), reference: None, amount: ask.amount };
+    let answer = gateways.authorise(ask, soon()).await;
+    assert_eq!(answer, Ok(Authorised::Yes { reference: NOTHING_TO_PAY.into() }));
+    assert_eq!(gateways.abandon(abandon, soon()).await, Ok(Abandoned::Nothing));
+    assert_eq!(scripted.asked(), 0);
+}
+
+#[tokio::test]
 async fn answers_are_not_repeated_whatever_they_say() {
     let answers = [Authorised::Declined { reason: "no".into() }, Authorised::Unavailable, yes()].map(Does::Answer);
     let (gateways, scripted) = gateways("b", quick(), answers);
