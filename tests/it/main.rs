@@ -7,6 +7,7 @@ mod cluster;
 mod demo;
 mod events;
 mod http;
+mod payments;
 mod process;
 mod store;
 mod support;

@@ -10,6 +10,8 @@
 
 mod client;
 mod object;
+#[cfg(test)]
+mod tests;
 mod webhook;
 
 use std::sync::Arc;
@@ -170,7 +172,8 @@ impl Inner {
             Err(Trouble::Failed(failure)) => return Err(failure),
             Err(trouble) => trouble,
         };
-        // Captured before, by this very deed: an intent is captured once.
+        // Captured before, by this very deed: an intent is captured once. Stripe deletes none: one that is not there is
+        // another account's, whose key was configured by mistake, which is no reason to cancel an order.
         let now = self.look(&deed.reference).await.map_err(in_doubt)?;
         if now.status == IntentStatus::Succeeded && now.received() == deed.amount.amount {
             return Ok(Moved::Yes);
