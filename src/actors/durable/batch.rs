@@ -16,7 +16,10 @@ use super::{
 };
 use crate::{
     actors::ask::{Ask, Effect, Failure},
-    codec::record::{Armed, Receipt, Record},
+    codec::{
+        envelope,
+        record::{Armed, Receipt, Record},
+    },
     domain::{Context, UnixMillis},
     store::{Expect, Row},
 };
@@ -357,7 +360,7 @@ impl<'a, E: Entity, T: Token> Turn<'a, E, T> {
             version: expect.next(),
             epoch: around.epoch,
             op_id,
-            schema_v: E::SCHEMA_V,
+            schema_v: envelope::schema_v(&body).unwrap_or(E::SCHEMA_V),
             updated_at_ms: self.now.0,
             ttl_s,
             body,

@@ -72,7 +72,7 @@ pub trait Entity: fmt::Debug + Sized + 'static {
     }
     /// What a state costs in memory, estimated.
     fn weight_bytes(state: &Self::State) -> usize;
-    /// Version of the bytes that [`Entity::encode`] makes.
+    /// Newest version of the bytes that [`Entity::encode`] makes; a row says which its own are.
     const SCHEMA_V: u16;
     /// The row's bytes.
     ///

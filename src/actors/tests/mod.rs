@@ -9,9 +9,11 @@ use tokio::sync::Notify;
 use super::{Answer, Ask, Effect, Failure, Handle, Key, Node, Options, System, Told, prepare};
 use crate::{
     cluster::{self, Identity, Keeper, Lease, Machine, Rules},
+    codec,
     domain::{
         CartId, Currency, GuestId, Slot, UnixMillis,
         cart::{Addition, Cart, Command, Owner, Refusal, Status},
+        discount::{Rule, Worth},
     },
     store::{
         Kind, Memory, Store,
@@ -123,6 +125,31 @@ async fn p1_no_answer_leaves_before_its_save_is_applied() {
     assert_eq!(units(&handle.cart(cart_id(1), TIMEOUT).await.unwrap()), 0);
     gate.notify_one();
     assert_eq!(units(&adding.await.unwrap().unwrap().state), 1);
+}
+
+#[tokio::test]
+async fn a_row_says_which_version_its_bytes_are() {
+    let store = Memory::default();
+    let system = start(&store, options()).await;
+    let handle = system.handle();
+    create(&handle, cart_id(1)).await.unwrap();
+    let row = async || store.load(Kind::Cart, cart_id(1).0.0, true).await.unwrap().unwrap();
+    assert_eq!((row().await.schema_v, codec::CART_SCHEMA_V), (1, 2), "the oldest release reads it");
+    let rule = Rule {
+        code: "SHIPFREE".into(),
+        worth: Worth::FreeShipping,
+        currency: Currency::EUR,
+        per_line: false,
+        categories: Vec::new(),
+        minimum: 0,
+        valid_from: None,
+        valid_until: None,
+        uses_max: None,
+        uses_per_shopper_max: None,
+    };
+    handle.ask_cart(cart_id(1), ask(Command::ApplyCode(rule), None)).await.unwrap();
+    let row = row().await;
+    assert_eq!((row.schema_v, codec::envelope::schema_v(&row.body)), (2, Some(2)), "what is new needs the new one");
 }
 
 #[tokio::test]
