@@ -415,7 +415,7 @@ pub(super) async fn cancel(State(app): State<App>, wish: Wish<CheckoutId, ()>) -
 }
 
 /// The checkout, if it is the caller's: somebody else's looks like none. Never an old one.
-async fn owned(app: &App, to: &To<CheckoutId>) -> Result<Told<Arc<Checkout>>, Problem> {
+pub(super) async fn owned(app: &App, to: &To<CheckoutId>) -> Result<Told<Arc<Checkout>>, Problem> {
     let checkout = fresh(app, app.handle.checkout(to.id, app.options.request_timeout).await?)?;
     if checkout.owner == to.caller.owner() { Ok(checkout) } else { Err(Refusal::NotFound.into()) }
 }

@@ -63,6 +63,7 @@ pub(super) fn routes() -> OpenApiRouter<App> {
         .routes(routes!(checkouts::get, checkouts::patch))
         .routes(routes!(checkouts::complete))
         .routes(routes!(checkouts::cancel))
+        .routes(routes!(events::checkout))
         .routes(routes!(orders::list))
         .routes(routes!(orders::get))
         .routes(routes!(orders::cancel))

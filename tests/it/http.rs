@@ -63,7 +63,7 @@ impl Shop {
     }
 }
 
-fn problem(answer: &Answer) -> (u16, String) {
+pub(crate) fn problem(answer: &Answer) -> (u16, String) {
     assert_eq!(answer.header("content-type"), Some("application/problem+json"), "{}", answer.json());
     let body = answer.json();
     assert_eq!(body["status"], answer.status);
@@ -354,7 +354,7 @@ async fn conditional_reads_products_pages_and_the_description() {
 
     let description = shop.raw("GET", "/openapi.json", &[], None).await.json();
     assert_eq!(description["openapi"].as_str().unwrap()[..3], *"3.1");
-    assert_eq!(description["paths"].as_object().unwrap().len(), 21);
+    assert_eq!(description["paths"].as_object().unwrap().len(), 22);
     let docs = shop.raw("GET", "/docs", &[], None).await;
     assert!(docs.header("content-security-policy").unwrap().contains("default-src 'none'"));
     let page = String::from_utf8(docs.body).unwrap();
@@ -385,7 +385,7 @@ async fn headers_that_every_answer_has() {
 }
 
 /// Reads a stream until `enough` of what has come.
-async fn listen(stream: &mut TcpStream, enough: impl Fn(&str) -> bool) -> String {
+pub(crate) async fn listen(stream: &mut TcpStream, enough: impl Fn(&str) -> bool) -> String {
     let mut text = String::new();
     let mut buffer = [0; 4096];
     while !enough(&text) {
@@ -397,7 +397,7 @@ async fn listen(stream: &mut TcpStream, enough: impl Fn(&str) -> bool) -> String
     text
 }
 
-fn ids(text: &str) -> Vec<u64> {
+pub(crate) fn ids(text: &str) -> Vec<u64> {
     text.lines().filter_map(|line| line.strip_prefix("id: ")?.parse().ok()).collect()
 }
 

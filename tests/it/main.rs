@@ -8,6 +8,7 @@ mod demo;
 mod events;
 mod http;
 mod payments;
+mod http_shop;
 mod process;
 mod store;
 mod support;
