@@ -9,6 +9,7 @@ use super::{
     durable::{Again, Entity, planted},
     errand::{Answer, Errand, Terms},
     hands::Hands,
+    inspect::About,
     kinds::{Hosted, in_the_table},
 };
 use crate::{
@@ -148,6 +149,10 @@ impl Hosted for CartEntity {
     /// That its checkout exists changes nothing that clients see, but whoever begins one waits for it.
     fn mark(cart: &Cart) -> u64 {
         cart.revision << 1 | u64::from(cart.checkout.as_ref().is_some_and(|checkout| checkout.opened))
+    }
+
+    fn about(state: &Cart) -> About {
+        About::from(state)
     }
 
     fn encode_command(command: &Command) -> Result<Vec<u8>, EncodeError> {

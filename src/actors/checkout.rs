@@ -10,6 +10,7 @@ use super::{
     durable::{Again, Entity, planted},
     errand::{Answer, Errand},
     hands::Hands,
+    inspect::About,
     kinds::{Hosted, in_the_table},
     stock::stock_id,
 };
@@ -132,6 +133,10 @@ impl Hosted for CheckoutEntity {
     /// That all goods are held changes nothing that clients see, but whoever begins a checkout waits for it.
     fn mark(state: &Checkout) -> u64 {
         state.revision << 1 | u64::from(state.is_holding())
+    }
+
+    fn about(state: &Checkout) -> About {
+        About::from(state)
     }
 
     fn encode_command(command: &Command) -> Result<Vec<u8>, EncodeError> {

@@ -9,6 +9,7 @@ use xxhash_rust::xxh3::xxh3_128;
 use super::{
     durable::{Again, Entity},
     hands::Hands,
+    inspect::About,
     kinds::{Hosted, in_the_table},
 };
 use crate::{
@@ -25,6 +26,14 @@ use crate::{
 #[must_use]
 pub fn discount_id(code: &str) -> DiscountId {
     DiscountId(Id(xxh3_128(code.as_bytes())))
+}
+
+/// A code's letters as they are kept, whichever case they are written in; `None` = no code has such.
+#[must_use]
+pub fn code_of(text: &str) -> Option<Box<str>> {
+    let fits = (1..=discount::CODE_BYTES_MAX).contains(&text.len())
+        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
+    fits.then(|| text.to_ascii_uppercase().into())
 }
 
 /// A discount code as a durable actor.
@@ -113,6 +122,10 @@ impl Hosted for DiscountEntity {
 
     fn revision(state: &Discount) -> u64 {
         state.revision
+    }
+
+    fn about(state: &Discount) -> About {
+        About::from(state)
     }
 
     fn encode_command(command: &Command) -> Result<Vec<u8>, EncodeError> {

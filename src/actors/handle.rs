@@ -13,7 +13,8 @@ use super::{
     cart::CartEntity,
     checkout::CheckoutEntity,
     discount::DiscountEntity,
-    durable::{Facts, Outcome},
+    durable::Outcome,
+    inspect::{Hosting, Inspection},
     kinds::{Hosted, To},
     order::OrderEntity,
     residents::{self, Ticket},
@@ -25,7 +26,7 @@ use super::{
 use crate::{
     cluster::Freshness,
     domain::{
-        CartId, CheckoutId, DiscountId, Id, OrderId, Slot, StockId,
+        CartId, CheckoutId, DiscountId, Id, OrderId, ShardId, Slot, StockId,
         cart::{Cart, Command, Refusal},
         checkout::{self, Checkout},
         discount::{self, Discount},
@@ -48,7 +49,8 @@ const WATCH_ATTEMPTS: usize = 3;
 
 /// What the door says of one kind of actors.
 macro_rules! doors {
-    ($($(#[$doc:meta])* $kind:ident, $id:ty, $state:ty, $command:ty, $refusal:ty: $get:ident, $ask:ident, $watch:ident;)+) => {
+    ($($(#[$doc:meta])* $kind:ident, $id:ty, $state:ty, $command:ty, $refusal:ty:
+        $get:ident, $ask:ident, $watch:ident, $inspect:ident;)+) => {
         impl Handle {$(
             $(#[$doc])*
             /// The committed state, whoever it belongs to: the caller checks that.
@@ -81,21 +83,35 @@ macro_rules! doors {
             ) -> Result<watch::Receiver<Arc<$state>>, Failure<$refusal>> {
                 self.watch::<$kind>(id.0, timeout).await
             }
+
+            $(#[$doc])*
+            /// Facts about it for operators; about its machine only on the node that owns it.
+            ///
+            /// # Errors
+            /// [`Failure`] as for a read.
+            pub async fn $inspect(&self, id: $id, timeout: Duration) -> Result<Inspection, Failure<$refusal>> {
+                self.inspected::<$kind>(id.0, timeout).await
+            }
         )+}
     };
 }
 
 doors! {
     /// A cart.
-    CartEntity, CartId, Cart, Command, Refusal: cart, ask_cart, watch_cart;
+    CartEntity, CartId, Cart, Command, Refusal:
+        cart, ask_cart, watch_cart, inspect_cart;
     /// A checkout.
-    CheckoutEntity, CheckoutId, Checkout, checkout::Command, checkout::Refusal: checkout, ask_checkout, watch_checkout;
+    CheckoutEntity, CheckoutId, Checkout, checkout::Command, checkout::Refusal:
+        checkout, ask_checkout, watch_checkout, inspect_checkout;
     /// An order.
-    OrderEntity, OrderId, Order, order::Command, order::Refusal: order, ask_order, watch_order;
+    OrderEntity, OrderId, Order, order::Command, order::Refusal:
+        order, ask_order, watch_order, inspect_order;
     /// A product's stock.
-    StockEntity, StockId, Stock, stock::Command, stock::Refusal: stock, ask_stock, watch_stock;
+    StockEntity, StockId, Stock, stock::Command, stock::Refusal:
+        stock, ask_stock, watch_stock, inspect_stock;
     /// A discount code.
-    DiscountEntity, DiscountId, Discount, discount::Command, discount::Refusal: discount, ask_discount, watch_discount;
+    DiscountEntity, DiscountId, Discount, discount::Command, discount::Refusal:
+        discount, ask_discount, watch_discount, inspect_discount;
 }
 
 /// The only door to actors from outside; cheap to clone.
@@ -138,35 +154,6 @@ pub struct ClusterStatus {
     pub moving: Vec<u16>,
     /// Nodes that it has a session with.
     pub sessions: Vec<Arc<str>>,
-}
-
-/// Facts about a cart for operators: nothing that its shopper wrote.
-#[derive(Clone, Debug, Serialize)]
-pub struct Inspection {
-    /// Its id.
-    pub id: String,
-    /// Its shard.
-    pub shard: u16,
-    /// The shard's ownership.
-    pub epoch: u64,
-    /// The epoch of the shard's last takeover.
-    pub fence: u64,
-    /// What the machine says.
-    pub machine: Facts,
-    /// open, closed or expired.
-    pub status: &'static str,
-    /// What clients see as its revision.
-    pub revision: u64,
-    /// Lines that would be bought.
-    pub lines: usize,
-    /// Lines kept for later.
-    pub saved_for_later: usize,
-    /// Unix milliseconds.
-    pub created_at_ms: u64,
-    /// Unix milliseconds.
-    pub updated_at_ms: u64,
-    /// Unix milliseconds.
-    pub expires_at_ms: u64,
 }
 
 impl Handle {
@@ -250,32 +237,26 @@ impl Handle {
         Ok(received.ok().flatten())
     }
 
-    /// Facts about a cart for operators, from the node that owns it.
-    ///
-    /// # Errors
-    /// [`Failure`] as for [`Handle::cart`]; [`Failure::NotOwner`] on another node than the owner.
-    pub async fn inspect_cart(&self, id: CartId, timeout: Duration) -> Result<Inspection, Failure<Refusal>> {
-        let cart = self.cart(id, timeout).await?;
+    /// Facts about an actor for operators.
+    async fn inspected<E: Hosted>(&self, id: Id, timeout: Duration) -> Result<Inspection, Failure<E::Refusal>> {
+        let state = self.get::<E>(id, timeout).await?;
+        let (owner, hosting) = match &state.by {
+            Some((owner, _)) => (Arc::clone(owner), None),
+            None => (Arc::clone(&self.0.node.name), Some(self.hosting::<E>(id, timeout).await?)),
+        };
+        let shard = self.shard(id.slot()).0;
+        Ok(Inspection { id: E::name(id.0), owner, shard, hosting, about: E::about(&state) })
+    }
+
+    /// Facts about the machine of an actor that is in memory here.
+    async fn hosting<E: Hosted>(&self, id: Id, timeout: Duration) -> Result<Hosting, Failure<E::Refusal>> {
         let served = self.served(id.slot()).ok_or(Failure::NotOwner)?;
         let (reply, receiver) = oneshot::channel();
-        let message = CartEntity::addressed(id.0.0, To::Facts { reply });
+        let message = E::addressed(id.0, To::Facts { reply });
         let _ = served.actor.load().send_message(Message::Actor(message)); // a crashed shard drops `reply`
         let facts = tokio::time::timeout(timeout, receiver).await.map_err(|_| Failure::TimedOut(Effect::None))?;
         let machine = facts.ok().flatten().ok_or(Failure::Overloaded { retry_after: Duration::from_secs(1) })?;
-        Ok(Inspection {
-            id: id.to_string(),
-            shard: served.owned.shard.0,
-            epoch: served.owned.epoch,
-            fence: served.owned.fence,
-            machine,
-            status: cart.status.as_str(),
-            revision: cart.revision,
-            lines: cart.lines.len(),
-            saved_for_later: cart.saved.len(),
-            created_at_ms: cart.created_at.0,
-            updated_at_ms: cart.updated_at.0,
-            expires_at_ms: cart.expires_at.0,
-        })
+        Ok(Hosting { epoch: served.owned.epoch, fence: served.owned.fence, machine })
     }
 
     /// What this node knows of the cluster.
@@ -368,9 +349,11 @@ impl Handle {
     }
 
     pub(super) fn place(&self, slot: Slot) -> Option<&arc_swap::ArcSwapOption<Served>> {
-        let places = &self.0.ground.places;
-        let shard = slot.shard(u16::try_from(places.len()).unwrap_or(u16::MAX));
-        places.get(usize::from(shard.0))
+        self.0.ground.places.get(usize::from(self.shard(slot).0))
+    }
+
+    fn shard(&self, slot: Slot) -> ShardId {
+        slot.shard(u16::try_from(self.0.ground.places.len()).unwrap_or(u16::MAX))
     }
 
     /// The shard of a slot, where it is served here.

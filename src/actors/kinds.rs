@@ -14,6 +14,7 @@ use super::{
     durable::{Again, Entity, Facts, Input, Surroundings},
     handle::Handle,
     hands::Hands,
+    inspect::About,
     order::OrderEntity,
     remote,
     residents::{Aftermath, Ground, Place, Residents, Shown, Ticket, input},
@@ -40,6 +41,8 @@ pub(super) trait Hosted: Entity {
     fn mark(state: &Self::State) -> u64 {
         Self::revision(state)
     }
+    /// What operators may see of a state.
+    fn about(state: &Self::State) -> About;
     /// A command's bytes, for other nodes.
     fn encode_command(command: &Self::Command) -> Result<Vec<u8>, EncodeError>;
     /// The command back.

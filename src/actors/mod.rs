@@ -19,6 +19,7 @@ mod errand;
 pub mod failpoint;
 pub mod handle;
 mod hands;
+pub mod inspect;
 mod journey;
 mod kinds;
 pub mod remote;

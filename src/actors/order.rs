@@ -9,6 +9,7 @@ use super::{
     durable::{Again, Entity},
     errand::{Answer, Errand},
     hands::Hands,
+    inspect::About,
     kinds::{Hosted, in_the_table},
     stock::stock_id,
 };
@@ -136,6 +137,10 @@ impl Hosted for OrderEntity {
 
     fn revision(state: &Order) -> u64 {
         state.revision
+    }
+
+    fn about(state: &Order) -> About {
+        About::from(state)
     }
 
     fn encode_command(command: &Command) -> Result<Vec<u8>, EncodeError> {

@@ -9,6 +9,7 @@ use xxhash_rust::xxh3::xxh3_128;
 use super::{
     durable::{Again, Entity, planted},
     hands::Hands,
+    inspect::About,
     kinds::{Hosted, in_the_table},
 };
 use crate::{
@@ -132,6 +133,10 @@ impl Hosted for StockEntity {
 
     fn revision(state: &Stock) -> u64 {
         state.revision
+    }
+
+    fn about(state: &Stock) -> About {
+        About::from(state)
     }
 
     fn encode_command(command: &Command) -> Result<Vec<u8>, EncodeError> {

@@ -163,10 +163,10 @@ enum ClusterCommand {
 enum ActorCommand {
     /// Facts about one actor, without anything its shopper wrote
     #[command(
-        after_help = "Examples:\n  trolley actor inspect cart_01hzy3v7k2m4n6p8q0r2s4t6v8\n  trolley actor inspect cart_01hzy3v7k2m4n6p8q0r2s4t6v8 --json"
+        after_help = "Examples:\n  trolley actor inspect cart_01hzy3v7k2m4n6p8q0r2s4t6v8\n  trolley actor inspect stock:mug-blue --json\n  trolley actor inspect discount:WELCOME10"
     )]
     Inspect {
-        /// Its id
+        /// The id of a cart, checkout or order; stock:<sku>; discount:<code>
         id: String,
         /// For scripts
         #[arg(long)]

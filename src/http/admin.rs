@@ -20,10 +20,13 @@ use super::{
     problem::{self, Code, Problem},
 };
 use crate::{
-    actors::{ClusterStatus, Handle},
+    actors::{
+        ClusterStatus, Failure, Handle,
+        inspect::{NoSubject, Subject},
+    },
     catalog::{self, Catalog},
     cluster::{self, Overview},
-    domain::CartId,
+    domain::stock,
     events::Relay,
     payments::Sandbox,
     store::Store,
@@ -237,8 +240,25 @@ async fn drain(State(admin): State<Admin>) -> Response {
 }
 
 async fn actor(State(admin): State<Admin>, Path(id): Path<String>) -> Result<Response, Problem> {
-    let id: CartId = id.parse().map_err(|error| Problem::new(Code::InvalidId, format!("cart id: {error}")))?;
-    Ok(Json(admin.handle.inspect_cart(id, TIMEOUT).await?).into_response())
+    let subject: Subject = id.parse().map_err(|error: NoSubject| Problem::new(Code::InvalidId, error.to_string()))?;
+    let handle = &admin.handle;
+    let found = match subject {
+        Subject::Cart(id) => handle.inspect_cart(id, TIMEOUT).await?,
+        Subject::Checkout(id) => handle.inspect_checkout(id, TIMEOUT).await?,
+        Subject::Order(id) => handle.inspect_order(id, TIMEOUT).await?,
+        Subject::Stock(id) => match handle.inspect_stock(id, TIMEOUT).await {
+            Err(Failure::Refused(stock::Refusal::NotFound)) => {
+                let detail = "nobody has asked for this stock yet: it begins with what the catalogue says";
+                return Err(Problem::new(Code::NotFound, detail));
+            }
+            inspected => inspected?,
+        },
+        Subject::Discount(id) => match handle.inspect_discount(id, TIMEOUT).await {
+            Err(Failure::Refused(_)) => return Err(Problem::new(Code::NotFound, "there is no such code")),
+            inspected => inspected?,
+        },
+    };
+    Ok(Json(found).into_response())
 }
 
 async fn put_product(

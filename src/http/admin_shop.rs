@@ -21,11 +21,15 @@ use super::{
     problem::{Code, Problem},
 };
 use crate::{
-    actors::{Ask, Failure, Key, discount::discount_id, stock::stock_id},
+    actors::{
+        Ask, Failure, Key,
+        discount::{code_of, discount_id},
+        stock::stock_id,
+    },
     codec::BankState,
     domain::{
         Currency, OrderId, UnixMillis,
-        discount::{self, CODE_BYTES_MAX, Rule, Worth},
+        discount::{self, Rule, Worth},
         order::{self, CARRIER_BYTES_MAX, LABEL_BYTES_MAX},
         pricing::BASIS_POINTS_MAX,
         product::UNIT_PRICE_MAX,
@@ -167,13 +171,6 @@ struct Definition {
     valid_until_ms: Option<u64>,
     uses_max: Option<u32>,
     uses_per_shopper_max: Option<u32>,
-}
-
-/// A code's letters as they are kept; `None` = no code has such.
-pub(super) fn code_of(text: &str) -> Option<Box<str>> {
-    let fits = (1..=CODE_BYTES_MAX).contains(&text.len())
-        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
-    fits.then(|| text.to_ascii_uppercase().into())
 }
 
 fn rule(admin: &Admin, code: Box<str>, definition: Definition) -> Result<Rule, Problem> {

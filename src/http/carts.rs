@@ -10,9 +10,7 @@ use axum::{
 use bytes::Bytes;
 
 use super::{
-    App, Owner as AnsweredBy,
-    admin_shop::code_of,
-    cart_json,
+    App, Owner as AnsweredBy, cart_json,
     change::{self, Addressed, Caller, Change, Content as _, Has, Json, NamedCode, OptionalJson},
     dto::{AddItem, CartView, CreateCart, PatchCart, SetQuantity},
     may_sell,
@@ -20,7 +18,10 @@ use super::{
     problem::{Code, Problem},
 };
 use crate::{
-    actors::{Answer, Ask, Told, View, discount::discount_id},
+    actors::{
+        Answer, Ask, Told, View,
+        discount::{code_of, discount_id},
+    },
     cluster::Freshness,
     domain::{
         CartId, Currency, GuestId, Id, Slot,

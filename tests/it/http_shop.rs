@@ -1,20 +1,20 @@
-//! What shoppers see of checkouts that go on.
+//! What shoppers and operators see of checkouts that go on, and of actors of every kind.
 
 use loadtest::{
-    client::{Connection, request},
+    client::{Answer, Connection, request},
     shop::{Cart, Checkout},
 };
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::{io::AsyncWriteExt, net::TcpStream};
 
 use crate::{
     http::{ids, listen, problem},
-    support::{Server, TempDir},
+    support::{Server, TempDir, trolley},
 };
 
 /// One server and a shopper.
 struct Desk {
-    _dir: TempDir,
+    dir: TempDir,
     server: Server,
     shopper: Connection,
 }
@@ -24,7 +24,14 @@ impl Desk {
         let dir = TempDir::new("desk");
         let server = Server::start(&dir.0.join("data"));
         let shopper = Connection::open(&server.http).await.unwrap();
-        Self { _dir: dir, server, shopper }
+        Self { dir, server, shopper }
+    }
+
+    async fn operate(&self, method: &str, path: &str, body: Option<Value>) -> Answer {
+        let body = body.map(|body| body.to_string());
+        // Operators come now and then: a connection that is kept is closed meanwhile.
+        let mut connection = Connection::open(&self.server.admin).await.unwrap();
+        connection.ask(&request(method, path, &[], body.as_deref())).await.unwrap()
     }
 
     async fn begin(&mut self, sku: &str) -> Checkout {
@@ -44,6 +51,12 @@ impl Desk {
         let revision = patched["revision"].as_u64().unwrap();
         assert_eq!(self.shopper.exchange(&checkout.ship_by("standard", revision, "ship")).await.unwrap(), 200);
         checkout
+    }
+
+    async fn inspected(&mut self, actor: &str) -> Value {
+        let answer = self.operate("GET", &format!("/admin/actors/{actor}"), None).await;
+        assert_eq!(answer.status, 200, "{actor}: {}", answer.json());
+        answer.json()
     }
 }
 
@@ -112,4 +125,113 @@ async fn a_checkout_is_followed_until_there_is_an_order() {
     desk.server.stop();
     let end = listen(&mut resumed, |_| false).await;
     assert!(end.ends_with("0\r\n\r\n"), "the stream ends as a stream ends: {end:?}");
+}
+
+/// What operators are never shown of an actor: who the shopper is, where they live, what pays or lets in.
+const SECRETS: [&str; 7] = ["@", "Lovelace", "Torstr", "Berlin", "tok_", "gst_", "guest"];
+
+#[tokio::test]
+async fn operators_see_actors_of_every_kind_and_nothing_that_shoppers_wrote() {
+    let mut desk = Desk::open().await;
+    let code = json!({ "percent_basis_points": 1000, "uses_max": 7 });
+    assert_eq!(desk.operate("PUT", "/admin/discount-codes/WELCOME10", Some(code)).await.status, 200);
+    // One whose payment waits for its shopper, so that its token is still kept; one that is bought.
+    let waiting = desk.ready("mug-blue").await;
+    assert_eq!(desk.shopper.exchange(&waiting.complete("tok_action", "pay")).await.unwrap(), 402);
+    let bought = desk.ready("mug-blue").await;
+    let order = desk.shopper.ask(&bought.complete("tok_approve", "pay")).await.unwrap().json();
+    let order = order["order_id"].as_str().unwrap().to_owned();
+
+    let mut cart = Cart::make(&mut desk.shopper).await.unwrap();
+    assert_eq!(desk.shopper.exchange(&cart.add("mug-red", 2, None)).await.unwrap(), 200);
+    let bearer = format!("Bearer {}", cart.token);
+    let headers = [("authorization", bearer.as_str()), ("if-match", "\"2\"")];
+    let patch = request(
+        "PATCH",
+        &format!("/v1/carts/{}", cart.id),
+        &headers,
+        Some(r#"{"note":"for Ada Lovelace","email":"ada@shop.example"}"#),
+    );
+    assert_eq!(desk.shopper.exchange(&patch).await.unwrap(), 200);
+    assert_eq!(
+        desk.shopper.exchange(&cart.request("PUT", "/discount-codes/welcome10", None, None)).await.unwrap(),
+        200
+    );
+    cart.token.clear();
+
+    let expected = [
+        (cart.id.clone(), json!({ "kind": "cart", "status": "open", "lines": 1, "codes": 1 })),
+        (
+            waiting.id.clone(),
+            json!({ "kind": "checkout", "status": "requires_action", "phase": "requires_action", "has_email": true,
+                "has_shipping_address": true, "order_id": null }),
+        ),
+        (bought.id.clone(), json!({ "kind": "checkout", "status": "completed", "order_id": order })),
+        (order.clone(), json!({ "kind": "order", "lines": 1, "gateway": "sandbox", "checkout_id": bought.id })),
+        (
+            "stock:mug-blue".to_owned(),
+            json!({ "kind": "stock", "sku": "mug-blue", "held": 1, "sold": 1, "on_hand": 1000 }),
+        ),
+        ("discount:welcome10".to_owned(), json!({ "kind": "discount", "code": "WELCOME10", "used": 0, "uses_max": 7 })),
+    ];
+    let mut ids = Vec::new();
+    for (actor, expected) in &expected {
+        let facts = desk.inspected(actor).await;
+        assert!(facts["machine"]["version"].as_u64() >= Some(1), "{facts}");
+        is_as_expected(&facts, expected);
+        let id = facts["id"].as_str().unwrap().to_owned();
+        assert_eq!(desk.inspected(&id).await["id"], id.as_str(), "it is found by its id too");
+        ids.push(id);
+    }
+    let held = &desk.inspected(&waiting.id).await["holds"][0];
+    assert_eq!((&held["by"], &held["state"]), (&"stock:mug-blue".into(), &"pinned".into()), "{held}");
+
+    for (wrong, status) in [
+        ("stock:mug-green", 404),
+        ("discount:NEVER", 404),
+        ("ord_00000000000000000000000000", 404),
+        ("gue_00000000000000000000000000", 400),
+        ("stock:no+sku", 400),
+    ] {
+        assert_eq!(problem(&desk.operate("GET", &format!("/admin/actors/{wrong}"), None).await).0, status, "{wrong}");
+    }
+
+    // The same by the command line, through the node and without one.
+    let admin = format!("admin.listen={}", desk.server.admin);
+    let data = format!("store.data_dir={}", desk.dir.0.join("data").display());
+    let inspect = |actor: &str, json: bool| {
+        let mut command = trolley();
+        command.args(["actor", "inspect", actor, "--set", &admin, "--set", &data]);
+        if json {
+            command.arg("--json");
+        }
+        let output = command.output().unwrap();
+        assert!(output.status.success(), "{actor}: {}", String::from_utf8_lossy(&output.stderr));
+        let text = String::from_utf8(output.stdout).unwrap();
+        for secret in SECRETS {
+            assert!(!text.contains(secret), "{secret} of {actor}: {text}");
+        }
+        text
+    };
+    for (actor, expected) in &expected {
+        is_as_expected(&serde_json::from_str(&inspect(actor, true)).unwrap(), expected);
+        inspect(actor, false);
+    }
+    desk.server.stop();
+    for ((actor, expected), id) in expected.iter().zip(ids) {
+        let stored: Value = serde_json::from_str(&inspect(actor, true)).unwrap();
+        assert!(stored["row"]["version"].as_u64() >= Some(1), "{stored}");
+        assert_eq!(stored["id"], id.as_str());
+        is_as_expected(&stored, expected);
+    }
+}
+
+fn is_as_expected(facts: &Value, expected: &Value) {
+    for (name, value) in expected.as_object().unwrap() {
+        assert_eq!(&facts[name], value, "{name} of {facts}");
+    }
+    let text = facts.to_string();
+    for secret in SECRETS {
+        assert!(!text.contains(secret), "{secret} in {text}");
+    }
 }

@@ -6,7 +6,7 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::sync::Notify;
 
-use super::{Answer, Ask, Effect, Failure, Handle, Key, Node, Options, System, Told, prepare};
+use super::{Answer, Ask, Effect, Failure, Handle, Key, Node, Options, System, Told, durable::Facts, prepare};
 use crate::{
     cluster::{self, Identity, Keeper, Lease, Machine, Rules},
     codec,
@@ -101,6 +101,10 @@ async fn add(handle: &Handle, id: CartId, key: Option<u128>) -> Answered {
     handle.ask_cart(id, ask(one("mug"), key)).await
 }
 
+async fn machine(handle: &Handle) -> Facts {
+    handle.inspect_cart(cart_id(1), TIMEOUT).await.unwrap().hosting.unwrap().machine
+}
+
 fn units(cart: &Cart) -> u16 {
     cart.lines.iter().map(|line| line.quantity).sum()
 }
@@ -118,7 +122,7 @@ async fn p1_no_answer_leaves_before_its_save_is_applied() {
         async move { add(&handle, cart_id(1), None).await }
     });
     // The read is answered from what is committed, and is asked after the add: the add has been decided, not told.
-    while handle.inspect_cart(cart_id(1), TIMEOUT).await.unwrap().machine.riding == 0 {
+    while machine(&handle).await.riding == 0 {
         tokio::task::yield_now().await;
     }
     assert!(!adding.is_finished());
@@ -166,7 +170,7 @@ async fn concurrent_adds_are_all_there_and_share_saves() {
             tokio::spawn(async move { add(&handle, cart_id(1), None).await })
         })
         .collect();
-    while handle.inspect_cart(cart_id(1), TIMEOUT).await.unwrap().machine.waiting < 99 {
+    while machine(&handle).await.waiting < 99 {
         tokio::task::yield_now().await;
     }
     gate.notify_one();
@@ -301,7 +305,7 @@ async fn a_stop_finishes_what_was_begun_and_refuses_the_rest() {
         let handle = handle.clone();
         async move { add(&handle, cart_id(1), None).await }
     });
-    while handle.inspect_cart(cart_id(1), TIMEOUT).await.unwrap().machine.riding == 0 {
+    while machine(&handle).await.riding == 0 {
         tokio::task::yield_now().await;
     }
     let stopping = tokio::spawn(system.system.stop(TIMEOUT));
