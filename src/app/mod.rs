@@ -26,7 +26,7 @@ use crate::{
     cluster::{self, Input},
     domain::pricing::Tables,
     events::{self, Relay},
-    http::{self, App, Cors, GuestTokens, Parts, admin::Admin, serve::Limits},
+    http::{self, App, Availabilities, Cors, GuestTokens, Parts, admin::Admin, serve::Limits},
     payments::stripe,
     store::{Cql, Embedded, Memory, Reason, Remote, Store, cql, embedded, remote},
 };
@@ -214,6 +214,7 @@ pub async fn serve(config: Config) -> Result<(), Error> {
     let app = App::new(Parts {
         handle: system.handle(),
         catalog: catalog.clone(),
+        availabilities: Availabilities::start(system.handle()),
         tables,
         store: Arc::clone(&store),
         gateways,

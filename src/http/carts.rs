@@ -145,6 +145,13 @@ pub(super) async fn add(State(app): State<App>, mut change: Change<Json<AddItem>
         Problem::at(Code::NotFound, "/sku", format!("there is no product {:?}", shortened(&item.sku)))
     })?;
     let addition = addition(item, product)?;
+    // What is sold out may yet come back, so carts take it, and the checkout tells what there is. What the catalogue itself
+    // does not offer is refused, unless its stock was filled since.
+    if product.availability == Availability::OutOfStock
+        && app.availabilities.of(product).await == Availability::OutOfStock
+    {
+        return Err(Problem::at(Code::ProductUnavailable, "/sku", "the product is out of stock"));
+    }
     ask(&app, &change, Command::Add(addition)).await
 }
 
@@ -353,9 +360,6 @@ fn addition(item: AddItem, product: &Product) -> Result<Addition, Problem> {
         return Err(Problem::at(Code::InvalidRequest, pointer, "the product has no such option"));
     }
     let metadata = metadata(item.metadata)?;
-    if product.availability == Availability::OutOfStock {
-        return Err(Problem::at(Code::ProductUnavailable, "/sku", "the product is out of stock"));
-    }
     Ok(Addition {
         sku: product.sku.clone(),
         title: product.title.clone(),

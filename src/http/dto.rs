@@ -49,14 +49,18 @@ pub(super) struct ProductView<'a> {
     image_url: Option<&'a str>,
     #[schema(value_type = Vec<String>)]
     categories: &'a [Box<str>],
-    /// `in_stock`, `low` or `out_of_stock`.
+    /// `in_stock`, `low` (1 to 5 can be had) or `out_of_stock`, as its stock said last: what others buy, or set aside in
+    /// their checkouts, shows within about a second, within two where nobody has bought of it yet. Only a checkout sets
+    /// goods aside.
+    #[schema(example = "in_stock")]
     availability: &'static str,
     /// The most of it that one line may hold.
     quantity_max: u16,
 }
 
-impl<'a> From<&'a Product> for ProductView<'a> {
-    fn from(product: &'a Product) -> Self {
+impl<'a> ProductView<'a> {
+    /// The product, and whether it can be had now.
+    pub(super) fn new(product: &'a Product, availability: Availability) -> Self {
         Self {
             sku: &product.sku,
             title: &product.title,
@@ -65,7 +69,7 @@ impl<'a> From<&'a Product> for ProductView<'a> {
             options: &product.options,
             image_url: product.image_url.as_deref(),
             categories: &product.categories,
-            availability: match product.availability {
+            availability: match availability {
                 Availability::InStock => "in_stock",
                 Availability::Low => "low",
                 Availability::OutOfStock => "out_of_stock",

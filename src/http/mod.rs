@@ -3,6 +3,7 @@
 pub mod admin;
 mod admin_events;
 mod admin_shop;
+mod availability;
 mod cart_json;
 mod carts;
 mod change;
@@ -24,7 +25,7 @@ use std::{sync::Arc, time::Duration};
 use axum::Router;
 use tokio::sync::{Semaphore, watch};
 
-pub use self::{edge::Cors, openapi::document, problem::Code, token::GuestTokens};
+pub use self::{availability::Availabilities, edge::Cors, openapi::document, problem::Code, token::GuestTokens};
 use crate::{
     actors::Handle,
     catalog::Catalog,
@@ -90,6 +91,8 @@ pub struct Parts {
     pub handle: Handle,
     /// What the shop sells.
     pub catalog: Catalog,
+    /// Whether it can be had.
+    pub availabilities: Availabilities,
     /// What shipping costs and what tax is due.
     pub tables: Arc<Tables>,
     /// For lists.

@@ -1,4 +1,4 @@
-//! Products, from memory.
+//! Products, from memory: the catalogue, and what is known of their stock.
 
 use axum::{
     extract::{Path, Query, State, rejection::QueryRejection},
@@ -43,7 +43,9 @@ pub(super) async fn list(
     let page = snapshot.page(after.as_deref(), limit);
     let last = page.products.last().filter(|_| page.has_more);
     let next_cursor = last.map(|product| cursor(&product.sku));
-    let items = page.products.iter().map(|product| ProductView::from(&**product)).collect();
+    let availabilities = app.availabilities.of_all(page.products);
+    let items = page.products.iter().zip(availabilities);
+    let items = items.map(|(product, availability)| ProductView::new(product, availability)).collect();
     Ok(axum::Json(ProductPage { items, next_cursor }).into_response())
 }
 
@@ -53,7 +55,9 @@ pub(super) async fn list(
 pub(super) async fn get(State(app): State<App>, Path(sku): Path<String>) -> Result<Response, Problem> {
     let snapshot = app.catalog.snapshot();
     let product = snapshot.get(&sku).ok_or_else(|| Problem::new(Code::NotFound, "there is no such product"))?;
-    Ok(([(header::CACHE_CONTROL, "max-age=1")], axum::Json(ProductView::from(&**product))).into_response())
+    let availability = app.availabilities.of(product).await;
+    // No longer than this node itself waits until it asks the stock again.
+    Ok(([(header::CACHE_CONTROL, "max-age=1")], axum::Json(ProductView::new(product, availability))).into_response())
 }
 
 /// How long a page is.

@@ -193,6 +193,9 @@ metrics! {
     /// Connections to the cluster's port that did not become a session, by reason: evicted (by newer ones that had not
     /// proven themselves either), full, timeout, tls, name, hello, incarnation, session (the cookie, or it broke).
     cluster_handshakes_refused_total: IntCounterVec = |n, h| IntCounterVec::new(Opts::new(n, h), &["reason"]);
+    /// Questions to products' stocks on behalf of their readers, by outcome: told, unopened (nobody has bought of it yet),
+    /// failed (the word before stands, for a minute), unasked (too many were waiting).
+    catalog_availability_refreshes_total: IntCounterVec = |n, h| IntCounterVec::new(Opts::new(n, h), &["outcome"]);
     /// Products in the catalogue.
     catalog_products: IntGauge = gauge;
     /// Generation of the catalogue that this node serves.

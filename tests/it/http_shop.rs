@@ -1,4 +1,4 @@
-//! What shoppers and operators see of checkouts that go on, and of actors of every kind.
+//! What shoppers and operators see of stock, of checkouts that go on, and of actors of every kind.
 
 use loadtest::{
     client::{Answer, Connection, request},
@@ -9,7 +9,7 @@ use tokio::{io::AsyncWriteExt, net::TcpStream};
 
 use crate::{
     http::{ids, listen, problem},
-    support::{Server, TempDir, trolley},
+    support::{Server, TempDir, trolley, wait::until},
 };
 
 /// One server and a shopper.
@@ -27,11 +27,42 @@ impl Desk {
         Self { dir, server, shopper }
     }
 
+    async fn get(&mut self, path: &str) -> Answer {
+        self.shopper.ask(&request("GET", path, &[], None)).await.unwrap()
+    }
+
     async fn operate(&self, method: &str, path: &str, body: Option<Value>) -> Answer {
         let body = body.map(|body| body.to_string());
         // Operators come now and then: a connection that is kept is closed meanwhile.
         let mut connection = Connection::open(&self.server.admin).await.unwrap();
         connection.ask(&request(method, path, &[], body.as_deref())).await.unwrap()
+    }
+
+    async fn adjust(&mut self, sku: &str, change: i32) -> Value {
+        let body = json!({ "adjust": change, "reason": "counted" });
+        let answer = self.operate("POST", &format!("/admin/stock/{sku}"), Some(body)).await;
+        assert_eq!(answer.status, 200, "{}", answer.json());
+        answer.json()
+    }
+
+    async fn availability(&mut self, sku: &str) -> Value {
+        self.get(&format!("/v1/products/{sku}")).await.json()["availability"].take()
+    }
+
+    /// What the list says of a product of its first page.
+    async fn listed(&mut self, sku: &str) -> Value {
+        let mut page = self.get("/v1/products?limit=100").await.json();
+        let items = page["items"].as_array_mut().unwrap();
+        items.iter_mut().find(|item| item["sku"] == sku).unwrap()["availability"].take()
+    }
+
+    /// Waits until both say so.
+    async fn shows(&mut self, sku: &str, availability: &str) {
+        until("a product is as available as its stock says", async || {
+            let told = (self.availability(sku).await, self.listed(sku).await);
+            (told == (availability.into(), availability.into())).then_some(())
+        })
+        .await;
     }
 
     async fn begin(&mut self, sku: &str) -> Checkout {
@@ -58,6 +89,42 @@ impl Desk {
         assert_eq!(answer.status, 200, "{actor}: {}", answer.json());
         answer.json()
     }
+}
+
+#[tokio::test]
+async fn a_product_is_as_available_as_its_stock_says() {
+    let mut desk = Desk::open().await;
+    for (sku, availability) in [("bowl-blue", "in_stock"), ("notebook-black", "low"), ("plate-blue", "out_of_stock")] {
+        assert_eq!(desk.availability(sku).await, availability, "as the catalogue begins");
+        assert_eq!(
+            desk.operate("GET", &format!("/admin/actors/stock:{sku}"), None).await.status,
+            404,
+            "reads make nothing"
+        );
+    }
+    let left = desk.adjust("bowl-blue", 0).await["available"].as_i64().unwrap();
+    desk.adjust("bowl-blue", 1 - i32::try_from(left).unwrap()).await;
+    desk.shows("bowl-blue", "low").await;
+
+    let checkout = desk.begin("bowl-blue").await;
+    desk.shows("bowl-blue", "out_of_stock").await;
+    assert_eq!(desk.shopper.exchange(&checkout.cancel()).await.unwrap(), 200);
+    desk.shows("bowl-blue", "low").await;
+
+    desk.adjust("bowl-blue", -1).await;
+    desk.shows("bowl-blue", "out_of_stock").await;
+    desk.adjust("bowl-blue", 6).await;
+    desk.shows("bowl-blue", "in_stock").await;
+
+    let cart = Cart::make(&mut desk.shopper).await.unwrap();
+    let refused = desk.shopper.ask(&cart.add("plate-blue", 1, None)).await.unwrap();
+    assert_eq!(problem(&refused), (422, "product_unavailable".to_owned()));
+    desk.adjust("plate-blue", 50).await;
+    until("what came in can be put into a cart", async || {
+        (desk.shopper.exchange(&cart.add("plate-blue", 1, Some("add"))).await.unwrap() == 200).then_some(())
+    })
+    .await;
+    assert_eq!(desk.availability("plate-blue").await, "in_stock");
 }
 
 /// What an event stream has told: each event's data.

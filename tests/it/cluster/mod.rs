@@ -7,6 +7,7 @@ mod node;
 mod partition;
 mod purchase;
 mod rollout;
+mod seen;
 mod shop;
 mod stream;
 mod transport;

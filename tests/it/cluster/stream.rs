@@ -1,4 +1,4 @@
-//! A cart's event stream, read as a browser does.
+//! An event stream, read as a browser does.
 
 use loadtest::shop::Cart;
 use tokio::{
@@ -17,13 +17,18 @@ pub(super) struct Stream {
 
 impl Stream {
     pub(super) async fn open(http: &str, cart: &Cart, seen: Option<u64>) -> Self {
-        let (read, mut write) = TcpStream::connect(http).await.unwrap().into_split();
         let mut request = cart.request("GET", "/events", None, None);
         if let Some(seen) = seen {
             request.truncate(request.len() - 2);
             request.extend_from_slice(format!("last-event-id: {seen}\r\n\r\n").as_bytes());
         }
-        write.write_all(&request).await.unwrap();
+        Self::asked(http, &request).await
+    }
+
+    /// The stream that this request opens.
+    pub(super) async fn asked(http: &str, request: &[u8]) -> Self {
+        let (read, mut write) = TcpStream::connect(http).await.unwrap().into_split();
+        write.write_all(request).await.unwrap();
         Self { lines: BufReader::new(read).lines(), _write: write }
     }
 
