@@ -12,7 +12,7 @@ use tokio::{
     net::TcpStream,
 };
 
-use crate::support::{Server, TempDir};
+use crate::support::{Server, TempDir, wait::until};
 
 /// One server, one shopper with a cart.
 struct Shop {
@@ -454,6 +454,17 @@ async fn slow_clients_are_cut_off_and_large_bodies_refused() {
     assert_eq!(problem(&answer), (413, "body_too_large".to_owned()));
 }
 
+/// Waits until a request, whose body is still on its way, is being answered. Shoppers who asked to find that out would be
+/// in its way.
+async fn in_flight(server: &Server) {
+    let mut admin = Connection::open(&server.admin).await.unwrap();
+    until("a request is being answered", async || {
+        let metrics = String::from_utf8(admin.ask(&request("GET", "/metrics", &[], None)).await.unwrap().body).unwrap();
+        metrics.contains("trolley_http_requests_in_flight 1").then_some(())
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn connections_and_requests_are_bounded() {
     let dir = TempDir::new("bounds");
@@ -479,13 +490,8 @@ async fn connections_and_requests_are_bounded() {
     let head = "POST /v1/carts HTTP/1.1\r\nhost: shop\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n";
     held.write_all(head.as_bytes()).await.unwrap();
     let mut connection = shop.connection;
-    // Until the first request, whose body is still on its way, has taken the only place.
-    let refused = loop {
-        let answer = connection.ask(&request("GET", "/v1/products/mug-blue", &[], None)).await.unwrap();
-        if answer.status != 200 {
-            break answer;
-        }
-    };
+    in_flight(&shop.server).await;
+    let refused = connection.ask(&request("GET", "/v1/products/mug-blue", &[], None)).await.unwrap();
     assert_eq!(problem(&refused), (503, "overloaded".to_owned()));
     assert_eq!(refused.header("retry-after"), Some("1"));
     held.write_all(b"{}").await.unwrap();
@@ -536,15 +542,7 @@ async fn a_stop_finishes_the_request_that_it_meets() {
     let head = "POST /v1/carts HTTP/1.1\r\nhost: shop\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n{";
     held.write_all(head.as_bytes()).await.unwrap();
     let mut connection = shop.connection;
-    let in_flight = request("GET", "/metrics", &[], None);
-    let mut admin = Connection::open(&shop.server.admin).await.unwrap();
-    // Until the request is being answered.
-    loop {
-        let metrics = String::from_utf8(admin.ask(&in_flight).await.unwrap().body).unwrap();
-        if metrics.contains("trolley_http_requests_in_flight 1") {
-            break;
-        }
-    }
+    in_flight(&shop.server).await;
     let server = shop.server;
     let stopping = tokio::task::spawn_blocking(move || server.stop());
     // The idle connection is closed: the stop has begun.
