@@ -19,7 +19,7 @@ use crate::{
         cart::{self, Call, Cart, Command, Done, Event, Line, Refusal, Status, Step},
         checkout::{self, CheckoutLine, Email},
         discount::Rule,
-        pricing,
+        pricing::{self, Quoted, Reason},
     },
     events::{self, Data},
     store::Kind,
@@ -219,7 +219,14 @@ pub(super) fn errand(call: Call, terms: &Terms<'_>) -> Result<Errand, Again> {
         tables: terms.tables,
     };
     // A cart's total fits, so its lines' does.
-    let quote = pricing::quote(&request).map_err(|_| Again)?.quote;
+    let Quoted { quote, not_applied } = pricing::quote(&request).map_err(|_| Again)?;
+    // What a checkout buys does not change: a code that takes nothing off now never will, and is not used up. One whose
+    // time it is not is asked for all the same, so that its refusal is told: the cart may have shown it taking off.
+    let is_in_vain = |rule: &Rule| {
+        let why = not_applied.iter().find(|left| left.code == rule.code).map(|left| left.reason);
+        why.is_some_and(|why| !matches!(why, Reason::NotYet | Reason::Over))
+    };
+    let codes = codes.iter().filter(|rule| !is_in_vain(rule)).cloned().collect();
     let (ttl_ms, ttl_max_ms) = (terms.checkout_ttl_ms, terms.checkout_ttl_max_ms);
     let email = email.map(Email);
     let create = checkout::Create { id, cart, owner, currency, lines, codes, quote, email, ttl_ms, ttl_max_ms };
