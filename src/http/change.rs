@@ -255,10 +255,26 @@ fn card_in(value: &serde_json::Value, at: String) -> Option<String> {
         Value::Array(items) => items.iter().enumerate().find_map(|(n, item)| card_in(item, format!("{at}/{n}"))),
         Value::Object(fields) => fields.iter().find_map(|(name, field)| {
             // The name itself is not told back.
-            if looks_like_card(name) { Some(at.clone()) } else { card_in(field, format!("{at}/{name}")) }
+            if looks_like_card(name) { Some(at.clone()) } else { card_in(field, format!("{at}/{}", escaped(name))) }
         }),
         Value::Null | Value::Bool(_) => None,
     }
+}
+
+/// The JSON pointer (RFC 6901) of a place in a body; what cannot be named further is pointed at as far as it can.
+fn pointer(path: &serde_path_to_error::Path) -> String {
+    use serde_path_to_error::Segment;
+    let part = |segment: &Segment| match segment {
+        Segment::Seq { index } => Some(format!("/{index}")),
+        Segment::Map { key: name } | Segment::Enum { variant: name } => Some(format!("/{}", escaped(name))),
+        Segment::Unknown => None,
+    };
+    path.iter().map_while(part).collect()
+}
+
+/// A name as a part of a JSON pointer.
+fn escaped(name: &str) -> String {
+    name.replace('~', "~0").replace('/', "~1")
 }
 
 pub(super) fn json<T: DeserializeOwned>(headers: &HeaderMap, bytes: &[u8]) -> Result<T, Problem> {
@@ -270,9 +286,7 @@ pub(super) fn json<T: DeserializeOwned>(headers: &HeaderMap, bytes: &[u8]) -> Re
     refuse_cards(bytes)?;
     let mut reader = serde_json::Deserializer::from_slice(bytes);
     let value = serde_path_to_error::deserialize(&mut reader).map_err(|error| {
-        let path = error.path().to_string();
-        let pointer =
-            if matches!(path.as_str(), "." | "?") { String::new() } else { format!("/{}", path.replace('.', "/")) };
+        let pointer = pointer(error.path());
         Problem::at(Code::InvalidRequest, pointer, error.into_inner().to_string())
     })?;
     reader.end().map_err(|error| Problem::at(Code::InvalidRequest, "", error.to_string()))?;
