@@ -266,6 +266,9 @@ pub(super) async fn patch(
     // Made upon the revision that the client saw: the actor refuses it upon another.
     let patch = if checkout.revision == revision {
         quoted(&app, &checkout, email.map(|email| email.map(Email)), address, option)?
+    } else if wish.key.is_some() && checkout.revision > revision {
+        // A repeated request, which has had its effect, finds its receipt; any other is refused, whatever it says.
+        Patch { email: None, address: None, option: None, quote: checkout.quote.clone() }
     } else {
         return Err(Refusal::RevisionMismatch { present: checkout.revision }.into());
     };
