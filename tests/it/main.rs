@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot set up its world has failed")]
 
+mod checkout;
 mod cli;
 mod cluster;
 mod demo;
@@ -10,5 +11,6 @@ mod http;
 mod http_shop;
 mod payments;
 mod process;
+mod races;
 mod store;
 mod support;

@@ -3,6 +3,7 @@
 pub(crate) mod cql;
 pub(crate) mod ledger;
 pub(crate) mod shim;
+pub(crate) mod shopping;
 pub(crate) mod wait;
 
 use std::{

@@ -1,0 +1,158 @@
+//! Requests that are refused: whose, upon what, and with what in them.
+
+use loadtest::client::request;
+use serde_json::{Value, json};
+
+use crate::{
+    http::problem,
+    support::shopping::{Sale, Shopper, address, order_id},
+};
+
+/// A purchase that is done, and one that is under way.
+async fn purchases(sale: &Sale) -> (Shopper, String, String) {
+    let sku = sale.product(1_000, 10).await;
+    let mut shopper = sale.shoppers(1, &sku, 1).await.remove(0);
+    let checkout = shopper.ready(sale).await;
+    let order = order_id(&shopper.pay(&checkout, "tok_approve", "pay").await);
+    let made = shopper.ask("POST", "/v1/carts", &[], None).await;
+    shopper.cart.id = made.json()["id"].as_str().unwrap().to_owned();
+    shopper.add(&sku, 1).await;
+    let checkout = shopper.ready(sale).await;
+    (shopper, checkout.id, order)
+}
+
+#[tokio::test]
+async fn somebody_elses_checkouts_and_orders_are_not_there_whatever_is_asked_of_them() {
+    let sale = Sale::open();
+    let (mut shopper, checkout, order) = purchases(&sale).await;
+    let mut stranger = sale.shopper().await;
+    let absent = |id: &str| format!("{}00000000000000000000000000", &id[..4]);
+    let pay = json!({ "payment": { "gateway": "sandbox", "token": "tok_approve" } });
+    let units = json!({ "lines": [{ "line": "l1", "quantity": 1 }] });
+    let routes = [
+        ("GET", "checkouts", &checkout, "", None),
+        ("PATCH", "checkouts", &checkout, "", Some(json!({ "email": "eve@shop.example" }))),
+        ("POST", "checkouts", &checkout, "/complete", Some(pay)),
+        ("POST", "checkouts", &checkout, "/cancel", None),
+        ("GET", "orders", &order, "", None),
+        ("POST", "orders", &order, "/cancel", None),
+        ("POST", "orders", &order, "/returns", Some(units)),
+    ];
+    let seen = shopper.ask("GET", &format!("/v1/checkouts/{checkout}"), &[], None).await.json();
+    let tag = format!("\"{}\"", seen["revision"]);
+    let headers = [("idempotency-key", "eve"), ("if-match", tag.as_str())];
+    for (method, kind, id, path, body) in &routes {
+        let mut details = Vec::new();
+        for id in [(*id).clone(), absent(id)] {
+            let path = format!("/v1/{kind}/{id}{path}");
+            let answer = stranger.ask(method, &path, &headers, body.as_ref()).await;
+            assert_eq!(problem(&answer), (404, "not_found".to_owned()), "{method} {path}");
+            details.push(answer.json()["detail"].clone());
+            let body = body.as_ref().map(Value::to_string);
+            let nobody = stranger.send(&request(method, &path, &headers, body.as_deref())).await;
+            assert_eq!(problem(&nobody), (401, "unauthenticated".to_owned()), "{method} {path}");
+        }
+        assert_eq!(details[0], details[1], "{method} {kind}{path}: it can be told apart from an absent one");
+        let wrong = stranger.ask(method, &format!("/v1/{kind}/cart_1{path}"), &headers, body.as_ref()).await;
+        assert_eq!(problem(&wrong), (400, "invalid_id".to_owned()), "{method} {kind}{path}");
+    }
+    let others = json!({ "cart_id": shopper.cart.id });
+    let begin = stranger.ask("POST", "/v1/checkouts", &[], Some(&others)).await;
+    assert_eq!(problem(&begin), (404, "not_found".to_owned()));
+    assert_eq!(
+        shopper.ask("GET", &format!("/v1/checkouts/{checkout}"), &[], None).await.json(),
+        seen,
+        "nothing happened"
+    );
+    sale.reckon(1, 1).await;
+}
+
+#[tokio::test]
+async fn a_change_of_a_checkout_is_made_upon_what_was_seen() {
+    let sale = Sale::open();
+    let sku = sale.product(1_000, 10).await;
+    let mut shopper = sale.shoppers(1, &sku, 1).await.remove(0);
+    let checkout = shopper.begin(&sale).await;
+    let path = format!("/v1/checkouts/{}", checkout.id);
+    let email = |name: &str| json!({ "email": format!("{name}@shop.example") });
+    let blind = shopper.ask("PATCH", &path, &[], Some(&email("blind"))).await;
+    assert_eq!(problem(&blind), (428, "precondition_required".to_owned()));
+    let seen = shopper.read(&checkout).await["revision"].as_u64().unwrap();
+    let tag = format!("\"{seen}\"");
+    let first = shopper.ask("PATCH", &path, &[("if-match", &tag)], Some(&email("first"))).await;
+    assert_eq!(first.status, 200);
+    let stale = shopper.ask("PATCH", &path, &[("if-match", &tag)], Some(&email("stale"))).await;
+    assert_eq!(problem(&stale), (412, "revision_mismatch".to_owned()));
+    assert_eq!((&stale.json()["revision"], &first.json()["revision"]), (&json!(seen + 1), &json!(seen + 1)));
+    let newest = format!("\"{}\"", seen + 1);
+    let keyed = [("if-match", newest.as_str()), ("idempotency-key", "patch")];
+    let second = shopper.ask("PATCH", &path, &keyed, Some(&email("second"))).await;
+    let replayed = shopper.ask("PATCH", &path, &keyed, Some(&email("second"))).await;
+    assert_eq!([second.status, replayed.status], [200, 200]);
+    assert_eq!(replayed.header("idempotent-replayed"), Some("true"));
+    assert_eq!(shopper.read(&checkout).await["email"], "second@shop.example");
+    sale.reckon(0, 0).await;
+}
+
+#[tokio::test]
+async fn what_a_request_should_not_have_is_pointed_at() {
+    let sale = Sale::open();
+    let (mut shopper, checkout, order) = purchases(&sale).await;
+    let checkout = format!("/v1/checkouts/{checkout}");
+    let order = format!("/v1/orders/{order}");
+    let mut unknown = address();
+    unknown["planet"] = json!("Earth");
+    let mut nowhere = address();
+    nowhere["country"] = json!("Germany");
+    let mut empty = address();
+    empty["city"] = json!(" ");
+    let cart_id = shopper.cart.id.clone();
+    let pay = |more: Value| json!({ "payment": more });
+    let table = [
+        ("POST", "/v1/checkouts".to_owned(), json!({ "cart_id": cart_id, "colour": 1 }), "/colour"),
+        ("POST", "/v1/checkouts".to_owned(), json!({ "cart_id": 7 }), "/cart_id"),
+        (
+            "POST",
+            "/v1/checkouts".to_owned(),
+            json!({ "cart_id": cart_id, "accept_price_changes": "yes" }),
+            "/accept_price_changes",
+        ),
+        ("PATCH", checkout.clone(), json!({ "phone": "1" }), "/phone"),
+        ("PATCH", checkout.clone(), json!({ "email": "nobody" }), "/email"),
+        ("PATCH", checkout.clone(), json!({ "shipping_address": unknown }), "/shipping_address/planet"),
+        ("PATCH", checkout.clone(), json!({ "shipping_address": nowhere }), "/shipping_address/country"),
+        ("PATCH", checkout.clone(), json!({ "shipping_address": empty }), "/shipping_address/city"),
+        ("POST", format!("{checkout}/complete"), json!({ "payment": {}, "tip": 1 }), "/payment"),
+        (
+            "POST",
+            format!("{checkout}/complete"),
+            pay(json!({ "gateway": "sandbox", "token": "t", "cvc": "1" })),
+            "/payment/cvc",
+        ),
+        ("POST", format!("{order}/cancel"), json!({ "why": "x" }), "/why"),
+        (
+            "POST",
+            format!("{order}/returns"),
+            json!({ "lines": [{ "line": "l1", "quantity": 1, "rotten": true }] }),
+            "/lines/0/rotten",
+        ),
+        (
+            "POST",
+            format!("{order}/returns"),
+            json!({ "lines": [{ "line": "l1", "quantity": -1 }] }),
+            "/lines/0/quantity",
+        ),
+    ];
+    let mut wrong = Vec::new();
+    for (method, path, body, pointer) in table {
+        let seen = shopper.ask("GET", &checkout, &[], None).await.json();
+        let tag = format!("\"{}\"", seen["revision"]);
+        let answer = shopper.ask(method, &path, &[("idempotency-key", "k"), ("if-match", &tag)], Some(&body)).await;
+        assert_eq!(problem(&answer), (400, "invalid_request".to_owned()), "{method} {path} {body}: {}", answer.json());
+        if answer.json()["errors"][0]["pointer"] != pointer {
+            wrong.push(format!("{method} {path} {body}: {}", answer.json()["errors"]));
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+    sale.reckon(1, 1).await;
+}
