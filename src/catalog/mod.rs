@@ -70,7 +70,7 @@ impl Catalog {
             beat.tick().await;
             let generation = self.current.load().generation();
             match stored::generation(&self.store).await {
-                Ok(Some(stored)) if stored != generation => match stored::load(&self.store).await {
+                Ok(Some(stored)) if stored > generation => match stored::load(&self.store).await {
                     Ok(Some(snapshot)) => self.show(snapshot),
                     Ok(None) => {}
                     Err(error) => tracing::warn!(%error, "the catalogue's new generation cannot be loaded yet"),
@@ -92,10 +92,16 @@ impl Catalog {
         Ok(generation)
     }
 
+    /// Shows a catalogue from now on, unless a newer one is shown: whoever loads or changes it may be overtaken.
     fn show(&self, snapshot: Snapshot) {
-        metrics().catalog_products.set(i64::try_from(snapshot.len()).unwrap_or(i64::MAX));
-        metrics().catalog_generation.set(i64::try_from(snapshot.generation()).unwrap_or(i64::MAX));
-        self.current.store(Arc::new(snapshot));
+        let snapshot = Arc::new(snapshot);
+        self.current.rcu(|present| {
+            let is_newer = snapshot.generation() > present.generation();
+            Arc::clone(if is_newer { &snapshot } else { present })
+        });
+        let shown = self.current.load();
+        metrics().catalog_products.set(i64::try_from(shown.len()).unwrap_or(i64::MAX));
+        metrics().catalog_generation.set(i64::try_from(shown.generation()).unwrap_or(i64::MAX));
     }
 }
 

@@ -72,7 +72,8 @@ pub(super) async fn load(store: &Arc<dyn Store>) -> Result<Option<Snapshot>, Err
         let Some((_, head)) = head(store).await? else { return Ok(None) };
         match chunks(store, &head).await {
             Ok(products) => return Ok(Some(Snapshot::new(head.generation, products))),
-            Err(Error::Missing) if generation(store).await? != Some(head.generation) => {}
+            // Of a chunk that is being deleted a part may have been read.
+            Err(Error::Missing | Error::Decode(_)) if generation(store).await? != Some(head.generation) => {}
             Err(error) => return Err(error),
         }
     }
@@ -292,5 +293,17 @@ mod tests {
             put.unwrap();
         }
         assert_eq!(load(&store).await.unwrap().unwrap().len(), before + 3);
+    }
+
+    #[tokio::test]
+    async fn who_was_overtaken_does_not_take_a_product_away_again() {
+        let store: Arc<dyn Store> = Arc::new(Memory::default());
+        let catalog = Catalog::open(Arc::clone(&store)).await.unwrap();
+        let products = parse(lines(&["first", "second"]).as_bytes()).unwrap();
+        let [first, second] = <[_; 2]>::try_from(products).unwrap();
+        let overtaken = put(&store, first).await.unwrap();
+        catalog.put(second).await.unwrap();
+        catalog.show(overtaken);
+        assert!(catalog.snapshot().get("first").is_some() && catalog.snapshot().get("second").is_some());
     }
 }
