@@ -81,27 +81,41 @@ async fn a_price_that_rises_during_the_checkout_does_not_reach_it() {
     sale.reckon(1, 1).await;
 }
 
-/// The price rises at the very moment at which the shopper begins: they are charged what they saw, or asked first.
+/// The price rises while one shopper after the other begins to buy: each is charged what they saw, or asked first.
 #[tokio::test]
-async fn a_price_that_rises_as_the_checkout_begins_is_never_charged_unasked() {
+async fn a_price_that_rises_as_checkouts_begin_is_never_charged_unasked() {
+    const SHOPPERS: usize = 8;
     let sale = Sale::open();
     let sku = sale.product(1_000, 100).await;
-    let mut price = 1_000;
-    for _ in 0..ROUNDS {
-        let mut shopper = sale.shopper().await;
-        shopper.add(&sku, 1).await;
-        let (seen, new) = (price, price + 100);
-        let (answer, ()) = tokio::join!(begin(&mut shopper, false), sale.reprice(&sku, new, 100));
-        price = new;
-        let (begun, expected) = match answer.status {
-            201 => (answer, seen),
-            _ => {
-                assert_eq!(problem(&answer), (409, "price_changed".to_owned()));
-                (begin(&mut shopper, true).await, new)
+    let (mut seen, mut money) = (1_000, 0);
+    for _ in 0..ROUNDS / 2 {
+        let mut shoppers = sale.shoppers(SHOPPERS + 1, &sku, 1).await;
+        let mut late = shoppers.pop().unwrap();
+        let new = seen + 100;
+        let begin_in_turn = async {
+            let mut answers = Vec::new();
+            for shopper in &mut shoppers {
+                answers.push(begin(shopper, false).await);
             }
+            answers
         };
-        let order = bought(&sale, &mut shopper, &begun).await;
-        assert_eq!(order["payments"][0]["captured"]["amount"], expected + SHIPPING);
+        let (mut answers, ()) = tokio::join!(begin_in_turn, sale.reprice(&sku, new, 100));
+        answers.push(begin(&mut late, false).await);
+        assert_eq!(answers.last().unwrap().status, 409, "by now it has risen");
+        shoppers.push(late);
+        for (shopper, answer) in shoppers.iter_mut().zip(answers) {
+            let (begun, expected) = if answer.status == 201 {
+                (answer, seen)
+            } else {
+                assert_eq!(problem(&answer), (409, "price_changed".to_owned()));
+                (begin(shopper, true).await, new)
+            };
+            let order = bought(&sale, shopper, &begun).await;
+            assert_eq!(order["payments"][0]["captured"]["amount"], expected + SHIPPING);
+            money += expected + SHIPPING;
+        }
+        seen = new;
     }
-    sale.reckon(ROUNDS as u64, ROUNDS as u64).await;
+    let orders = (ROUNDS / 2 * (SHOPPERS + 1)) as u64;
+    assert_eq!(sale.reckon(orders, orders).await.money, money);
 }
