@@ -91,7 +91,7 @@ impl Purchases {
         if !matches!(self.checkouts[n].status, "open" | "requires_action") {
             return refused(410, "expired");
         }
-        let is_confirmed = self.payments.iter().any(|payment| *payment == (n, "authorised"));
+        let is_confirmed = self.payments.contains(&(n, "authorised"));
         match token {
             "tok_down" => refused(503, "gateway_unavailable"),
             "tok_decline" => {
