@@ -118,7 +118,7 @@ pub(super) async fn create(State(app): State<App>, request: Request) -> Result<R
     let present = answer.state.checkout.as_ref().map(|checkout| checkout.id);
     let begun = if answer.replayed { id } else { present.unwrap_or(id) };
     let is_new = begun == id && !answer.replayed;
-    let checkout = opened(&app, cart, begun, timeout).await?;
+    let checkout = opened(&app, (cart, answer.state.revision), begun, timeout).await?;
     if let Some(problem) = refused(&checkout) {
         return Err(problem);
     }
@@ -160,14 +160,17 @@ fn prices(app: &App, cart: &Cart, accepts: bool) -> Result<Vec<(cart::LineId, i6
     Err(Problem::new(Code::PriceChanged, detail).with(risen))
 }
 
-/// The checkout, once its goods were asked for.
-async fn opened(app: &App, cart: CartId, id: CheckoutId, timeout: Duration) -> Result<Arc<Checkout>, Problem> {
+/// The checkout, once its goods were asked for. `begun` = the cart, and its revision when it had begun.
+async fn opened(app: &App, begun: (CartId, u64), id: CheckoutId, timeout: Duration) -> Result<Arc<Checkout>, Problem> {
     let waits = async {
-        let mut carts = app.handle.watch_cart(cart, timeout).await?;
-        let is_there =
-            |cart: &Arc<Cart>| cart.checkout.as_ref().is_none_or(|checkout| checkout.id != id || checkout.opened);
-        // The cart moves: the checkout is asked for all the same.
-        let _ = carts.wait_for(is_there).await;
+        let (cart, revision) = begun;
+        // Seen from another node, a cart may first be as it was before: without a checkout, as one that has let go of it.
+        let is_there = |cart: &Arc<Cart>| {
+            let is_its_own = |checkout: &cart::InCheckout| checkout.id != id || checkout.opened;
+            cart.revision >= revision && cart.checkout.as_ref().is_none_or(is_its_own)
+        };
+        // A cart that moves is found again: until it says so, there may be no checkout to ask for.
+        while app.handle.watch_cart(cart, timeout).await?.wait_for(is_there).await.is_err() {}
         until(app, id, timeout, |checkout| !checkout.is_holding()).await
     };
     match tokio::time::timeout(timeout, waits).await {
