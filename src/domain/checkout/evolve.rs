@@ -17,8 +17,9 @@ pub fn evolve(checkout: &mut Option<Checkout>, event: &Event) {
     } else if let Some(checkout) = checkout {
         let before = seen(checkout);
         change(checkout, &event.change, event.at);
-        checkout.updated_at = event.at;
+        // Clients see when it changed: of one revision that is one time, or its ETag would stand for two bodies.
         if matches!(event.change, Change::Patched { .. }) || seen(checkout) != before {
+            checkout.updated_at = event.at;
             checkout.revision = checkout.revision.saturating_add(1);
         }
     }
