@@ -166,7 +166,7 @@ enum ActorCommand {
         after_help = "Examples:\n  trolley actor inspect cart_01hzy3v7k2m4n6p8q0r2s4t6v8\n  trolley actor inspect stock:mug-blue --json\n  trolley actor inspect discount:WELCOME10"
     )]
     Inspect {
-        /// The id of a cart, checkout or order; stock:<sku>; discount:<code>
+        /// The id of a cart, checkout or order; or stock:SKU, or discount:CODE
         id: String,
         /// For scripts
         #[arg(long)]

@@ -37,6 +37,8 @@ impl Drop for TempDir {
 #[derive(Debug)]
 pub(crate) struct Server {
     child: Child,
+    /// Kills it when these tests are killed: it reads the other end of a pipe that only they hold.
+    watch: Child,
     pub(crate) http: String,
     pub(crate) admin: String,
     log: Option<JoinHandle<String>>,
@@ -69,6 +71,7 @@ impl Server {
             .stderr(Stdio::piped());
         adjust(&mut command);
         let mut child = command.spawn().unwrap();
+        let watch = watch(&child);
         let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
         let mut log = String::new();
         let ready = loop {
@@ -93,7 +96,7 @@ impl Server {
             }
             log
         });
-        Self { child, http, admin, log: Some(log) }
+        Self { child, watch, http, admin, log: Some(log) }
     }
 
     /// kill -9.
@@ -141,8 +144,16 @@ impl Server {
     }
 }
 
+/// Not by the death of whoever started it: that may be one test's thread, and the next test goes on with the server.
+fn watch(child: &Child) -> Child {
+    let kill = format!("read -r _; kill -s KILL {}", child.id());
+    Command::new("sh").args(["-c", &kill]).stdin(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap()
+}
+
 impl Drop for Server {
     fn drop(&mut self) {
+        let _ = self.watch.kill(); // before the child's number may be another's
+        let _ = self.watch.wait();
         let _ = self.child.kill(); // gone already
         let _ = self.child.wait();
     }
