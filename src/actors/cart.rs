@@ -60,6 +60,10 @@ impl Entity for CartEntity {
         cart::evolve(state, event);
     }
 
+    fn is_birth(command: &Command) -> bool {
+        matches!(command, Command::Create { .. })
+    }
+
     fn outcome(_: &Command, _: Option<&Cart>) -> u32 {
         0 // every accepted cart command answers with the whole cart: the route tells the rest
     }

@@ -65,6 +65,10 @@ impl Entity for CheckoutEntity {
         checkout::evolve(state, event);
     }
 
+    fn is_birth(command: &Command) -> bool {
+        matches!(command, Command::Create(_))
+    }
+
     fn outcome(command: &Command, state: Option<&Checkout>) -> u32 {
         state.map_or(0, |state| checkout::outcome(command, state))
     }

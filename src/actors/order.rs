@@ -69,6 +69,10 @@ impl Entity for OrderEntity {
         order::evolve(state, event);
     }
 
+    fn is_birth(command: &Command) -> bool {
+        matches!(command, Command::Place(_))
+    }
+
     fn outcome(_: &Command, _: Option<&Order>) -> u32 {
         0 // every accepted command answers with the whole order
     }

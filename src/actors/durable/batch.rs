@@ -9,7 +9,7 @@ use std::{
 use super::{
     Committed, Durable, Entity, Flight, Note, Output, Phase, Rider, SaveOrder, Surroundings, Token, Verdict, Work,
     deeds::LOOK_AFTER_MS,
-    outbox::{self, Told},
+    outbox::{self, Outbox, Told},
     planted::planted,
     receipts, release, reply,
     saving::ANSWER_AFTER_MAX_MS,
@@ -62,8 +62,14 @@ impl<E: Entity, T: Token> Durable<E, T> {
             self.waiting.splice(0..0, flight.riders.into_iter().map(|rider| rider.waiting));
             self.phase = Phase::Ready(flight.next);
         }
+        let mut is_new = true;
         while !self.waiting.is_empty() {
             match std::mem::replace(&mut self.phase, Phase::Cold) {
+                // Who is refused, or asked for what is not made, is left over, and has the row read after all.
+                Phase::Cold if std::mem::take(&mut is_new) && self.begins_with_birth() => {
+                    self.outbox = Outbox::default();
+                    self.turn(None, around, op_id, out);
+                }
                 Phase::Cold => {
                     let number = op_id();
                     self.phase = Phase::Loading(number);
@@ -81,6 +87,12 @@ impl<E: Entity, T: Token> Durable<E, T> {
                 }
             }
         }
+    }
+
+    /// Whether the first that waits makes an actor of which nothing was ever heard here.
+    fn begins_with_birth(&self) -> bool {
+        let first = self.waiting.first().map(|waiting| &waiting.work);
+        !self.doubt && matches!(first, Some(Work::Ask(ask, _)) if E::is_birth(&ask.command))
     }
 
     /// One turn over everything that waits. Ends in `Ready` (nothing to save), `Saving`, or `Cold` (panic; no actor).

@@ -44,6 +44,11 @@ pub trait Entity: fmt::Debug + Sized + 'static {
     ) -> Result<Vec<Self::Event>, Self::Refusal>;
     /// Folds; pure and total.
     fn evolve(state: &mut Option<Self::State>, event: &Self::Event);
+    /// Whether the command makes an actor whose name was minted for it, so that there is almost never one: it is then not
+    /// looked for. That there is none is what the save expects, so a wrong guess costs a save and no more.
+    fn is_birth(_: &Self::Command) -> bool {
+        false
+    }
     /// What a command that was accepted did, as the receipt keeps it; `state` is what it led to.
     fn outcome(command: &Self::Command, state: Option<&Self::State>) -> u32;
     /// What to say of an actor that is not there.

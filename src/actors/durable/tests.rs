@@ -66,7 +66,6 @@ impl Bench {
     fn with_cart() -> (Self, Row) {
         let mut bench = Self::new();
         bench.ask(1, create(), None);
-        bench.load(None);
         let row = bench.save().row;
         bench.saved(&row, Saved::Applied);
         bench.out.clear();
@@ -510,6 +509,16 @@ fn p10_an_entry_younger_than_the_row_in_memory_makes_it_read_the_row_again() {
     bench.read(2);
     bench.load(Some(row));
     assert_eq!(bench.told().len(), 1);
+}
+
+#[test]
+fn a_new_actor_is_saved_without_being_looked_for_and_one_that_is_there_is_found_by_that() {
+    let mut bench = Bench::new();
+    bench.ask(1, create(), Some(7));
+    let save = bench.save();
+    assert!(bench.loads().is_empty() && save.expect == Expect::Absent);
+    bench.saved(&save.row, foreign(&save.row, 3, 5));
+    assert!(bench.loads().len() == 1 && bench.told().is_empty(), "decided again upon what is there");
 }
 
 #[test]
