@@ -86,14 +86,16 @@ pub async fn stock(service: &Service, sku: &str) -> io::Result<Stock> {
 /// # Errors
 /// When no node does so.
 pub async fn set_available(service: &Service, sku: &str, units: u64) -> io::Result<()> {
-    let present = stock(service, sku).await?.available;
+    let present = stock(service, sku).await?;
     let signed = |units: u64| i64::try_from(units).unwrap_or(i64::MAX);
-    let change = signed(units) - signed(present);
+    let change = signed(units) - signed(present.available);
     if change == 0 {
         return Ok(());
     }
     let body = format!(r#"{{"adjust":{change},"reason":"load test"}}"#);
-    let key = format!("set-{sku}-{present}-{units}");
+    // What is on hand changes with each correction: the next sale's is another request, and a repeated one is not.
+    let Stock { available, held, sold, on_hand } = present;
+    let key = format!("set-{sku}-{available}-{held}-{sold}-{on_hand}-{units}");
     let path = format!("/admin/stock/{sku}");
     admin(service, &request("POST", &path, &[("idempotency-key", &key)], Some(&body))).await.map(drop)
 }
