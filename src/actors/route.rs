@@ -220,3 +220,23 @@ impl Drop for Parked<'_> {
         metrics().cluster_parked_seconds.observe(self.since.elapsed().as_secs_f64());
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::{Ask, Wanted};
+    use crate::{
+        actors::{Key, stock::StockEntity},
+        domain::stock::Command,
+    };
+
+    /// An actor is told of a deed whether it was asked for once; asked for again on its way, it would be told wrongly.
+    #[test]
+    fn a_deed_is_not_asked_for_again_on_its_way() {
+        let timeout = Duration::from_secs(1);
+        let ask = |key| Ask { command: Command::Expire, by: None, if_revision: None, key, timeout, is_deed: true };
+        assert!(!Wanted::<StockEntity>::Ask(ask(None)).nature().is_repeatable);
+        assert!(Wanted::<StockEntity>::Ask(ask(Some(Key { key: 1, request: 1 }))).nature().is_repeatable);
+    }
+}

@@ -211,7 +211,6 @@ async fn every_refusal_has_its_status_and_code() {
     assert_eq!(shop.ask("GET", "", None).await.json()["revision"], 3, "no refusal had an effect");
 }
 
-/// Some product of this availability.
 /// Lines, options and metadata that no checkout's row has room for are told before anything is held; with fewer of them the
 /// same cart is bought to the end.
 #[tokio::test]
@@ -243,6 +242,7 @@ async fn a_cart_that_is_too_large_for_one_checkout_is_told_so() {
     assert_eq!(order.json()["lines"].as_array().map(Vec::len), Some(80));
 }
 
+/// Some product of this availability.
 async fn first_of(shop: &mut Shop, availability: &str) -> String {
     let mut cursor = String::new();
     loop {
