@@ -19,6 +19,7 @@ mod errand;
 pub mod failpoint;
 pub mod handle;
 mod hands;
+mod hosting;
 pub mod inspect;
 mod journey;
 mod kinds;

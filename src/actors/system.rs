@@ -1,17 +1,15 @@
-//! The shards that this node serves: adopts them and lets them go as the cluster says, starts them again when they
-//! crash, keeps the clockwork going, stops them.
+//! The shards that this node serves, as one system: starts it, keeps its clockwork going, stops it.
 
 use std::{
-    collections::HashMap,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize},
     },
     time::Duration,
 };
 
 use arc_swap::{ArcSwap, ArcSwapOption};
-use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
+use ractor::{Actor, ActorRef};
 use tokio::{
     sync::{mpsc, oneshot, watch},
     task::JoinHandle,
@@ -21,14 +19,15 @@ use super::{
     agenda,
     handle::Handle,
     hands::{Hands, Shop},
-    shard::{Door, Message, Setting, ShardActor},
+    hosting::{Hosting, Orders, Start, Supervisor, Watch},
+    shard::{Door, Message},
 };
 use crate::{
     cluster::{Host, Lease, Links, OwnedShard, Routes},
     domain::ShardId,
     events::Relay,
     store::{Reason, Store},
-    telemetry::{clock, metrics::metrics},
+    telemetry::clock,
 };
 
 /// How often each shard does its housekeeping; also how late a timer may fire.
@@ -93,12 +92,13 @@ pub(super) struct Ground {
     /// Counts what parked requests wait for: new routes, shards adopted, opened again, gone.
     pub(super) changes: watch::Sender<u64>,
     pub(super) closed: AtomicBool,
-    /// Whether every shard that the map gives this node was adopted at least once.
-    served: Arc<AtomicUsize>,
+    /// How many are served here.
+    pub(super) served: Arc<AtomicUsize>,
+    pub(super) orders: Orders,
 }
 
 impl Ground {
-    fn changed(&self) {
+    pub(super) fn changed(&self) {
         self.changes.send_modify(|changes| *changes += 1);
     }
 
@@ -125,13 +125,13 @@ impl System {
     /// ractor's when an actor does not start.
     pub async fn start(options: Options, store: Arc<dyn Store>, node: Node) -> Result<Self, StartError> {
         let places = (0..options.shards).map(|_| ArcSwapOption::empty()).collect();
-        let served = Arc::new(AtomicUsize::new(0));
         let ground = Arc::new(Ground {
             places,
             routes: ArcSwap::default(),
             changes: watch::Sender::new(0),
             closed: AtomicBool::new(false),
-            served: Arc::clone(&served),
+            served: Arc::default(),
+            orders: Orders::default(),
         });
         // Each shard is lost once until it is adopted again.
         let (fenced_by, fenced) = mpsc::channel(usize::from(options.shards).max(1));
@@ -168,7 +168,7 @@ impl System {
     /// Who serves shards here, for the cluster to tell.
     #[must_use]
     pub fn host(&self) -> Arc<dyn Host> {
-        Arc::new(Hosting { ground: Arc::clone(&self.ground), supervisor: self.supervisor.clone() })
+        Arc::new(Hosting::new(Arc::clone(&self.ground), self.supervisor.clone()))
     }
 
     /// Waits until a row shows that a newer owner of some shard exists; which shard, and under which epoch it was this
@@ -246,179 +246,6 @@ async fn pulse(ground: Arc<Ground>) {
                 let _ = served.actor.load().send_message(Message::Pulse); // between crash and restart there is nobody
             }
         }
-    }
-}
-
-/// The cluster's orders, carried out here.
-#[derive(Debug)]
-struct Hosting {
-    ground: Arc<Ground>,
-    supervisor: ActorRef<Watch>,
-}
-
-impl Hosting {
-    fn served(&self, shard: u16) -> Option<Arc<Served>> {
-        self.ground.places.get(usize::from(shard))?.load_full()
-    }
-
-    /// Lets go of a shard; whoever waits in it is told that it is elsewhere.
-    fn drop_shard(&self, shard: u16) {
-        let Some(place) = self.ground.places.get(usize::from(shard)) else { return };
-        if let Some(served) = place.swap(None) {
-            served.door.close_for_good();
-            self.ground.served.fetch_sub(1, Ordering::Relaxed);
-            let _ = self.supervisor.send_message(Watch::Drop(served)); // a stopped system has dropped everything
-        }
-        self.ground.changed();
-    }
-}
-
-impl Host for Hosting {
-    fn adopt(&self, owned: OwnedShard) {
-        let _ = self.supervisor.send_message(Watch::Adopt(owned)); // a stopped system adopts nothing
-    }
-
-    fn release(&self, shard: u16, settled: Box<dyn FnOnce(bool) + Send>) {
-        let Some(served) = self.served(shard) else { return settled(true) };
-        served.door.close();
-        // Between a crash and the restart: what was on its way is not settled.
-        if let Err(ractor::MessagingErr::SendErr(Message::Release(settled))) =
-            served.actor.load().send_message(Message::Release(settled))
-        {
-            settled(false);
-        }
-    }
-
-    fn reopen(&self, shard: u16) {
-        if let Some(served) = self.served(shard) {
-            served.door.open();
-            let _ = served.actor.load().send_message(Message::Reopen); // one that starts again is open
-        }
-        self.ground.changed();
-    }
-
-    fn gone(&self, shard: u16) {
-        self.drop_shard(shard);
-    }
-
-    fn depose(&self, shard: u16) {
-        metrics().actor_fenced_total.inc();
-        tracing::warn!(shard, "another node owns this shard now: its actors are dropped here");
-        self.drop_shard(shard);
-    }
-
-    fn route(&self, routes: Arc<Routes>) {
-        self.ground.routes.store(routes);
-        self.ground.changed();
-    }
-}
-
-/// What the supervisor is asked.
-#[derive(Debug)]
-enum Watch {
-    Adopt(OwnedShard),
-    Drop(Arc<Served>),
-}
-
-impl ractor::Message for Watch {}
-
-/// Starts the shards, and again whichever crashes: what was acknowledged is in the store, the rest was not told.
-struct Supervisor;
-
-struct Start {
-    ground: Arc<Ground>,
-    store: Arc<dyn Store>,
-    options: Options,
-    fenced: mpsc::Sender<(u16, u64)>,
-    hands: Hands,
-}
-
-struct Watched {
-    start: Start,
-    settings: HashMap<u16, Setting>,
-}
-
-impl Watched {
-    fn setting(&self, owned: OwnedShard) -> Setting {
-        Setting {
-            door: Arc::new(Door::new(owned.shard)),
-            store: Arc::clone(&self.start.store),
-            options: self.start.options.clone(),
-            epoch: owned.epoch,
-            fence: owned.fence,
-            served: Arc::clone(&self.start.ground.served),
-            fenced: self.start.fenced.clone(),
-            hands: self.start.hands.clone(),
-        }
-    }
-}
-
-impl Actor for Supervisor {
-    type Msg = Watch;
-    type State = Watched;
-    type Arguments = Start;
-
-    async fn pre_start(&self, _: ActorRef<Watch>, start: Start) -> Result<Watched, ActorProcessingErr> {
-        Ok(Watched { start, settings: HashMap::new() })
-    }
-
-    async fn handle(
-        &self,
-        myself: ActorRef<Watch>,
-        message: Watch,
-        state: &mut Watched,
-    ) -> Result<(), ActorProcessingErr> {
-        match message {
-            Watch::Adopt(owned) => {
-                let setting = state.setting(owned);
-                let (actor, _) = Actor::spawn_linked(None, ShardActor, setting.clone(), myself.get_cell()).await?;
-                let served = Served { door: Arc::clone(&setting.door), actor: ArcSwap::from_pointee(actor), owned };
-                let ground = &state.start.ground;
-                let Some(place) = ground.places.get(usize::from(owned.shard.0)) else { return Ok(()) };
-                if place.swap(Some(Arc::new(served))).is_none() {
-                    ground.served.fetch_add(1, Ordering::Relaxed);
-                }
-                if let Some(closed_at) = owned.closed_at {
-                    let dark = Duration::from_millis(clock::now().since_ms(closed_at));
-                    metrics().cluster_shard_dark_seconds.observe(dark.as_secs_f64());
-                }
-                state.settings.insert(owned.shard.0, setting);
-                metrics().cluster_owned_shards.set(i64::try_from(state.settings.len()).unwrap_or(i64::MAX));
-                ground.changed();
-            }
-            Watch::Drop(served) => {
-                let shard = served.owned.shard.0;
-                let is_it = |setting: &Setting| setting.epoch == served.owned.epoch;
-                if state.settings.get(&shard).is_some_and(is_it) {
-                    state.settings.remove(&shard);
-                }
-                metrics().cluster_owned_shards.set(i64::try_from(state.settings.len()).unwrap_or(i64::MAX));
-                let _ = served.actor.load().send_message(Message::Abandon); // crashed, it has nothing
-            }
-        }
-        Ok(())
-    }
-
-    async fn handle_supervisor_evt(
-        &self,
-        myself: ActorRef<Watch>,
-        event: SupervisionEvent,
-        state: &mut Watched,
-    ) -> Result<(), ActorProcessingErr> {
-        let (SupervisionEvent::ActorFailed(who, _) | SupervisionEvent::ActorTerminated(who, ..)) = &event else {
-            return Ok(());
-        };
-        let crashed = |served: &Arc<Served>| served.actor.load().get_id() == who.get_id();
-        let Some(served) = state.start.ground.served().find(crashed) else { return Ok(()) };
-        let Some(setting) = state.settings.get(&served.owned.shard.0) else { return Ok(()) };
-        let reason =
-            if let SupervisionEvent::ActorFailed(_, error) = &event { error.to_string() } else { "killed".into() };
-        tracing::error!(shard = setting.door.shard.0, reason, "a shard actor crashed and is started again");
-        metrics().shard_restarts_total.inc();
-        setting.door.queue.progress_ms.store(clock::mono_ms(), Ordering::Relaxed);
-        let (actor, _) = Actor::spawn_linked(None, ShardActor, setting.clone(), myself.get_cell()).await?;
-        served.actor.store(Arc::new(actor));
-        Ok(())
     }
 }
 

@@ -1,5 +1,6 @@
 //! Real shards on a real runtime: crashes, a store that fails, two owners, memory pressure, timers.
 
+mod hosting;
 mod purchase;
 
 use std::{sync::Arc, time::Duration};
