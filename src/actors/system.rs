@@ -32,8 +32,8 @@ use crate::{
 
 /// How often each shard does its housekeeping; also how late a timer may fire.
 const PULSE: Duration = Duration::from_secs(2);
-/// Pulses go out in so many groups, so that shards do not all work at once.
-const PULSE_GROUPS: usize = 8;
+/// Pulses go out in so many groups: what many shards do at once holds up the saves of that moment.
+const PULSE_GROUPS_MAX: usize = 128;
 
 /// How actors live.
 #[derive(Clone, Debug)]
@@ -236,10 +236,10 @@ impl From<ractor::SpawnErr> for StartError {
 }
 
 async fn pulse(ground: Arc<Ground>) {
-    let group = ground.places.len().div_ceil(PULSE_GROUPS).max(1);
-    let mut beat = tokio::time::interval(PULSE / u32::try_from(PULSE_GROUPS).unwrap_or(1));
+    let groups = ground.places.chunks(ground.places.len().div_ceil(PULSE_GROUPS_MAX).max(1));
+    let mut beat = tokio::time::interval(PULSE / u32::try_from(groups.len()).unwrap_or(1).max(1));
     beat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    for places in ground.places.chunks(group).cycle() {
+    for places in groups.cycle() {
         beat.tick().await;
         for place in places {
             if let Some(served) = place.load().as_ref() {
