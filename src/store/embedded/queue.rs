@@ -4,6 +4,7 @@
 use std::{
     collections::VecDeque,
     sync::{Condvar, Mutex, MutexGuard, PoisonError},
+    thread,
     time::{Duration, Instant},
 };
 
@@ -71,11 +72,17 @@ impl Queue {
     }
 
     /// The next batch, after one of `before` jobs: waits for the first job at most `patience` (`None` = for ever), and for
-    /// company at most `company_wait`.
+    /// company at most `company_wait`. Whoever woke the writer may be amid sending several: where both share a core, they are
+    /// let finish first.
     pub(super) fn take(&self, before: usize, patience: Option<Duration>, company_wait: Duration) -> Next {
-        let state = self.wait(self.lock(), 1, patience);
+        let mut state = self.wait(self.lock(), 1, patience);
         if state.jobs.is_empty() {
             return if state.closed { Next::Closed } else { Next::Nothing };
+        }
+        if state.jobs.len() < COMPANY_JOBS_MIN {
+            drop(state);
+            thread::yield_now();
+            state = self.lock();
         }
         let company = if before >= COMPANY_JOBS_MIN { before.min(BATCH_JOBS_MAX) } else { 1 };
         let mut state = self.wait(state, company, Some(company_wait));

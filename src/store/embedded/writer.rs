@@ -95,9 +95,10 @@ struct Refusing {
 pub(super) struct Writer {
     directory: Directory,
     shared: Arc<Shared>,
-    /// Jobs in the batch before, and how long its commit took.
+    /// Jobs in the batch before.
     jobs_before: usize,
-    commit_took: Duration,
+    /// How long the last commit took, and the one before.
+    commits_took: [Duration; 2],
     refusing: Option<Refusing>,
     space_at: Option<Instant>,
     disk_bytes_at: Option<Instant>,
@@ -105,9 +106,9 @@ pub(super) struct Writer {
 
 impl Writer {
     pub(super) fn new(directory: Directory, shared: Arc<Shared>) -> Self {
-        let (jobs_before, commit_took) = (0, Duration::ZERO);
+        let (jobs_before, commits_took) = (0, [Duration::ZERO; 2]);
         let (refusing, space_at, disk_bytes_at) = (None, None, None);
-        let mut writer = Self { directory, shared, jobs_before, commit_took, refusing, space_at, disk_bytes_at };
+        let mut writer = Self { directory, shared, jobs_before, commits_took, refusing, space_at, disk_bytes_at };
         writer.publish_health();
         writer
     }
@@ -116,8 +117,9 @@ impl Writer {
     pub(super) fn run(mut self) {
         loop {
             // Waiting twice as long as a commit takes can at most triple it, and spares whole ones: each sync that company
-            // joins is one that it does not need for itself.
-            let company_wait = (self.commit_took * 2).min(COMPANY_WAIT_MAX);
+            // joins is one that it does not need for itself. One commit that stalled says nothing of the next.
+            let [last, before] = self.commits_took;
+            let company_wait = (last.min(before) * 2).min(COMPANY_WAIT_MAX);
             let patience = self.refusing.as_ref().map(|why| why.retry_at.saturating_duration_since(Instant::now()));
             match self.shared.queue.take(self.jobs_before, patience, company_wait) {
                 Next::Closed => break,
@@ -149,7 +151,7 @@ impl Writer {
             None => Err(Reason::new("the database is closed")),
         };
         drop(tree);
-        self.commit_took = began.elapsed();
+        self.commits_took = [began.elapsed(), self.commits_took[0]];
         match result {
             Ok(()) => self.publish_health(),
             Err(reason) => self.start_refusing(reason, true),
