@@ -14,6 +14,11 @@ const LATENCY_BUCKETS_S: [f64; 19] = [
     0.000_25, 0.000_5, 0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.015, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 1.0, 2.5,
     5.0, 10.0,
 ];
+/// Times of saves: fine where a local disk answers, coarse where one that is in trouble does.
+const SAVE_BUCKETS_S: [f64; 22] = [
+    0.000_1, 0.000_15, 0.000_2, 0.000_25, 0.000_3, 0.000_4, 0.000_5, 0.000_6, 0.000_8, 0.001, 0.001_5, 0.002, 0.003,
+    0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0, 2.5, 10.0,
+];
 /// Times in which nobody serves a shard: fine up to the objective of 50 ms, coarse up to what takeovers take.
 const DARK_BUCKETS_S: [f64; 20] = [
     0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.015, 0.02, 0.025, 0.03, 0.04, 0.05, 0.075, 0.1, 0.15, 0.25, 0.5, 1.0,
@@ -119,7 +124,7 @@ metrics! {
     /// Seconds of a save, from the shard actor and back, by outcome: applied, ours (an earlier attempt had been applied),
     /// lost to a newer version, fenced by a newer epoch, unknown, refused.
     store_save_duration_seconds: HistogramVec = |n, h| HistogramVec::new(
-        HistogramOpts::new(n, h).buckets(LATENCY_BUCKETS_S.to_vec()), &["outcome"]);
+        HistogramOpts::new(n, h).buckets(SAVE_BUCKETS_S.to_vec()), &["outcome"]);
     /// Seconds of a load.
     store_load_duration_seconds: Histogram = latency;
     /// Bytes of the rows saved.
