@@ -129,10 +129,12 @@ impl Entity for CartEntity {
             let categories = |rule: &Rule| rule.categories.iter().map(|category| category.len() + 32).sum::<usize>();
             rules.iter().map(|rule| size_of_val(rule) + rule.code.len() + categories(rule) + 32).sum::<usize>()
         };
-        let checkout = cart.checkout.as_ref();
+        let checkout = |checkout: &cart::InCheckout| {
+            size_of_val(checkout) + checkout.lines.iter().map(line).sum::<usize>() + codes(&checkout.codes)
+        };
         size_of_val(cart)
             + cart.lines.iter().chain(&cart.saved).map(line).sum::<usize>()
-            + checkout.map_or(0, |checkout| checkout.lines.iter().map(line).sum::<usize>() + codes(&checkout.codes))
+            + cart.checkout.as_deref().map_or(0, checkout)
             + codes(&cart.codes)
             + cart.note.as_ref().map_or(0, |note| note.len())
             + cart.email.as_ref().map_or(0, |email| email.len())

@@ -199,7 +199,7 @@ impl<S> Encode for Written<'_, S> {
         }
         // Of these there are few: the frozen structs themselves are written.
         each(&cart.codes, to, |rule, to| RuleV1::from(rule).encode(to))?;
-        cart.checkout.as_ref().map(InCheckoutV2::from).encode(to)
+        cart.checkout.as_deref().map(InCheckoutV2::from).encode(to)
     }
 }
 

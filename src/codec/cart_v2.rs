@@ -150,7 +150,7 @@ impl TryFrom<CartV2> for Record<Cart> {
             lines: lines(v2.lines)?,
             saved: lines(v2.saved)?,
             codes: codes(v2.codes)?,
-            checkout: v2.checkout.map(InCheckout::try_from).transpose()?,
+            checkout: v2.checkout.map(InCheckout::try_from).transpose()?.map(Box::new),
             line_next: v2.line_next,
             note: v2.note.map(String::into_boxed_str),
             email: v2.email.map(String::into_boxed_str),

@@ -167,7 +167,7 @@ async fn opened(app: &App, begun: (CartId, u64), id: CheckoutId, timeout: Durati
         // Seen from another node, a cart may first be as it was before: without a checkout, as one that has let go of it.
         let is_there = |cart: &Arc<Cart>| {
             let is_its_own = |checkout: &cart::InCheckout| checkout.id != id || checkout.opened;
-            cart.revision >= revision && cart.checkout.as_ref().is_none_or(is_its_own)
+            cart.revision >= revision && cart.checkout.as_deref().is_none_or(is_its_own)
         };
         // A cart that moves is found again: until it says so, there may be no checkout to ask for.
         while app.handle.watch_cart(cart, timeout).await?.wait_for(is_there).await.is_err() {}

@@ -471,7 +471,7 @@ fn a_cart_with_as_many_lines_as_a_checkout_takes_fits_a_row() {
     record.state.codes = (0..CODES_MAX as u32).map(rule).collect();
     let codes = record.state.codes.clone();
     record.state.checkout =
-        Some(InCheckout { id: CheckoutId(Id(1 << 115)), opened: false, lines: lines.clone(), codes });
+        Some(Box::new(InCheckout { id: CheckoutId(Id(1 << 115)), opened: false, lines: lines.clone(), codes }));
     record.state.lines = lines;
     record.state.status = Status::CheckingOut;
     let bytes = encode_cart(&record).unwrap().len();

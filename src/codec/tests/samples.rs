@@ -100,7 +100,7 @@ pub(crate) fn cart_v2() -> Record<Cart> {
     record.state.status = Status::CheckingOut;
     record.state.codes = vec![rule(1), fixed, free];
     let (lines, codes) = (vec![line(1)], vec![rule(1)]);
-    record.state.checkout = Some(InCheckout { id: CheckoutId(Id(1 << 115)), opened: false, lines, codes });
+    record.state.checkout = Some(Box::new(InCheckout { id: CheckoutId(Id(1 << 115)), opened: false, lines, codes }));
     record
 }
 
@@ -231,7 +231,7 @@ prop_compose! {
                     Some(_) => Status::CheckingOut,
                     None => [Status::Open, Status::Closed, Status::Expired, Status::Ordered][status],
                 },
-                currency: Currency::parse(&currency).unwrap(), lines, saved, codes, checkout, line_next, note, email,
+                currency: Currency::parse(&currency).unwrap(), lines, saved, codes, checkout: checkout.map(Box::new), line_next, note, email,
                 created_at: UnixMillis(created_at), updated_at: UnixMillis(updated_at), expires_at: UnixMillis(expires_at),
             },
             receipts: receipts.into_iter().map(receipt).collect(),

@@ -101,7 +101,7 @@ fn change(cart: &mut Cart, change: &Change) {
                 }
             }
             let (lines, codes) = (cart.lines.clone(), cart.codes.clone());
-            cart.checkout = Some(InCheckout { id: *checkout, opened: false, lines, codes });
+            cart.checkout = Some(Box::new(InCheckout { id: *checkout, opened: false, lines, codes }));
             cart.status = Status::CheckingOut;
         }
         Change::Settled { bought } => settled(cart, bought),

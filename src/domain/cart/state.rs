@@ -154,8 +154,8 @@ pub struct Cart {
     pub saved: Vec<Line>,
     /// Discount codes, in the order in which they came; none twice.
     pub codes: Vec<Rule>,
-    /// The checkout that buys from it, as long as the status says so.
-    pub checkout: Option<InCheckout>,
+    /// The checkout that buys from it, as long as the status says so; few carts have one.
+    pub checkout: Option<Box<InCheckout>>,
     /// The number that the next new line gets.
     pub line_next: u32,
     /// The shopper's note.

@@ -124,7 +124,7 @@ fn invariants(cart: &Cart) {
     assert_eq!(codes.len(), cart.codes.len());
     assert!(cart.codes.len() <= CODES_MAX);
     assert_eq!(cart.status == Status::CheckingOut, cart.checkout.is_some());
-    if let Some(InCheckout { opened, lines, .. }) = &cart.checkout {
+    if let Some(InCheckout { opened, lines, .. }) = cart.checkout.as_deref() {
         assert_eq!(*opened, lines.is_empty(), "what is bought is kept until the checkout has it");
     }
     let waits = cart.checkout.as_ref().is_some_and(|checkout| !checkout.opened);
