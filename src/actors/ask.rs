@@ -2,7 +2,10 @@
 
 use std::{ops::Deref, sync::Arc, time::Duration};
 
-use crate::{cluster::Freshness, domain::cart::Owner};
+use crate::{
+    cluster::Freshness,
+    domain::{Try, cart::Owner},
+};
 
 /// A command on its way to an actor.
 #[derive(Clone, Debug)]
@@ -18,7 +21,7 @@ pub struct Ask<C> {
     /// How long the asker waits.
     pub timeout: Duration,
     /// Another actor asks, which asks again until it is told: doing it twice is doing it once.
-    pub is_deed: bool,
+    pub deed: Option<Try>,
 }
 
 /// An idempotency key, hashed by whoever parsed it.

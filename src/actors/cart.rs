@@ -235,7 +235,9 @@ pub(super) fn errand(call: Call, terms: &Terms<'_>) -> Result<Errand, Again> {
     let codes = codes.iter().filter(|rule| !is_in_vain(rule)).cloned().collect();
     let (ttl_ms, ttl_max_ms) = (terms.checkout_ttl_ms, terms.checkout_ttl_max_ms);
     let email = email.map(Email);
-    let create = checkout::Create { id, cart, owner, currency, lines, codes, quote, email, ttl_ms, ttl_max_ms };
+    let asked_at = terms.now;
+    let create =
+        checkout::Create { id, cart, owner, currency, lines, codes, quote, email, asked_at, ttl_ms, ttl_max_ms };
     Ok(Errand::Checkout(id, checkout::Command::Create(Box::new(create))))
 }
 

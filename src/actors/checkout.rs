@@ -69,6 +69,11 @@ impl Entity for CheckoutEntity {
         matches!(command, Command::Create(_))
     }
 
+    /// The cart's row says which goods: whoever repeats the birth asks for the same.
+    fn begins_with_birth(step: Step) -> bool {
+        matches!(step, Step::Hold(_))
+    }
+
     fn outcome(command: &Command, state: Option<&Checkout>) -> u32 {
         state.map_or(0, |state| checkout::outcome(command, state))
     }

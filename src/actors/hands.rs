@@ -23,7 +23,7 @@ use super::{
 };
 use crate::{
     catalog::Catalog,
-    domain::{Id, order::Capture, pricing::Tables},
+    domain::{Id, Try, order::Capture, pricing::Tables},
     payments::{self, Gateways},
     telemetry::metrics::metrics,
 };
@@ -37,7 +37,11 @@ const OUT_MAX: usize = 4096;
 
 /// How actors do what their states need done elsewhere; cheap to clone.
 #[derive(Clone, Debug)]
-pub(super) struct Hands(Arc<Inner>);
+pub(super) struct Hands {
+    inner: Arc<Inner>,
+    /// Which attempt it is that they make.
+    nth: Try,
+}
 
 #[derive(Debug)]
 struct Inner {
@@ -67,24 +71,25 @@ pub struct Shop {
 
 impl Default for Hands {
     fn default() -> Self {
-        Self(Arc::new(Inner { handle: OnceLock::new(), shop: OnceLock::new(), places: Semaphore::new(OUT_MAX) }))
+        let inner = Inner { handle: OnceLock::new(), shop: OnceLock::new(), places: Semaphore::new(OUT_MAX) };
+        Self { inner: Arc::new(inner), nth: Try::Again }
     }
 }
 
 impl Hands {
     /// Gives them the door to all actors.
     pub(super) fn equip(&self, handle: Handle) {
-        let _ = self.0.handle.set(handle); // equipped once
+        let _ = self.inner.handle.set(handle); // equipped once
     }
 
     /// Gives them what purchases need: until then, deeds that need it wait.
     pub(super) fn open_shop(&self, shop: Shop) {
-        let _ = self.0.shop.set(shop); // opened once
+        let _ = self.inner.shop.set(shop); // opened once
     }
 
     /// What purchases need.
     pub(super) fn shop(&self) -> Result<&Shop, Again> {
-        self.0.shop.get().ok_or(Again)
+        self.inner.shop.get().ok_or(Again)
     }
 
     /// By when a gateway must have answered: a little before the deed itself is given up.
@@ -93,8 +98,9 @@ impl Hands {
     }
 
     /// Does one deed of an actor.
-    pub(super) async fn perform<E: Hosted>(self, id: u128, call: E::Call) -> Result<E::Done, Again> {
-        let inner = Arc::clone(&self.0);
+    pub(super) async fn perform<E: Hosted>(mut self, id: u128, call: E::Call, nth: Try) -> Result<E::Done, Again> {
+        self.nth = nth;
+        let inner = Arc::clone(&self.inner);
         let Ok(_place) = inner.places.try_acquire() else {
             metrics().actor_overloads_total.with_label_values(&["deeds"]).inc();
             return Err(Again);
@@ -137,8 +143,8 @@ impl Hands {
     /// Tells another actor to do something that it does once, however often it is told; what it refused, it refused for
     /// good.
     async fn tell<E: Hosted>(&self, id: Id, command: E::Command) -> Result<Result<(), E::Refusal>, Again> {
-        let handle = self.0.handle.get().ok_or(Again)?;
-        let ask = Ask { command, by: None, if_revision: None, key: None, timeout: DEED_TIMEOUT, is_deed: true };
+        let handle = self.inner.handle.get().ok_or(Again)?;
+        let ask = Ask { command, by: None, if_revision: None, key: None, timeout: DEED_TIMEOUT, deed: Some(self.nth) };
         match handle.routed::<E>(id, Wanted::Ask(ask), DEED_TIMEOUT).await {
             Ok(_) => Ok(Ok(())),
             Err(Failure::Refused(refusal)) => Ok(Err(refusal)),

@@ -213,10 +213,10 @@ pub(super) async fn answer<E: Hosted>(handle: &Handle, request: Request, timeout
     let wanted = match question {
         Question::Watch { seen } => return encode(handle.watched::<E>(id, seen, timeout).await),
         Question::Read | Question::Show => Wanted::Read,
-        Question::Ask { command, by, if_revision, key, is_deed } => {
+        Question::Ask { command, by, if_revision, key, deed } => {
             let Ok(command) = E::decode_command(&command) else { return unreadable() };
             let key = key.map(|(key, request)| Key { key, request });
-            Wanted::Ask(Ask { command, by, if_revision, key, timeout, is_deed })
+            Wanted::Ask(Ask { command, by, if_revision, key, timeout, deed })
         }
     };
     let nature = wanted.nature();

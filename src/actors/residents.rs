@@ -294,11 +294,11 @@ impl<E: Hosted> Residents<E> {
                     self.shown.lock().remove(&id);
                 }
                 Output::WakeAt(at_ms) => after.tick_at_ms.push(at_ms),
-                Output::Perform { number, call } => {
+                Output::Perform { number, call, nth } => {
                     let (back, hands) = (ground.back::<E>(), ground.hands.clone());
                     metrics().actor_deeds_total.with_label_values(&["begun"]).inc();
                     tokio::spawn(async move {
-                        let result = hands.perform::<E>(id, call).await;
+                        let result = hands.perform::<E>(id, call, nth).await;
                         back(id, To::Performed(number, result));
                     });
                 }

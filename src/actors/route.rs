@@ -54,7 +54,7 @@ impl<E: Hosted> Wanted<E> {
                 by: ask.by,
                 if_revision: ask.if_revision,
                 key: ask.key.map(|key| (key.key, key.request)),
-                is_deed: ask.is_deed,
+                deed: ask.deed,
             },
         })
     }
@@ -62,7 +62,7 @@ impl<E: Hosted> Wanted<E> {
     /// Deeds between actors have lanes of their own: shoppers' requests cannot use up their credits.
     const fn lane(&self) -> Lane {
         match self {
-            Self::Ask(ask) if ask.is_deed => Lane::Commands,
+            Self::Ask(ask) if ask.deed.is_some() => Lane::Commands,
             _ => Lane::Requests,
         }
     }
@@ -228,14 +228,15 @@ mod tests {
     use super::{Ask, Wanted};
     use crate::{
         actors::{Key, stock::StockEntity},
-        domain::stock::Command,
+        domain::{Try, stock::Command},
     };
 
     /// An actor is told of a deed whether it was asked for once; asked for again on its way, it would be told wrongly.
     #[test]
     fn a_deed_is_not_asked_for_again_on_its_way() {
         let timeout = Duration::from_secs(1);
-        let ask = |key| Ask { command: Command::Expire, by: None, if_revision: None, key, timeout, is_deed: true };
+        let ask =
+            |key| Ask { command: Command::Expire, by: None, if_revision: None, key, timeout, deed: Some(Try::First) };
         assert!(!Wanted::<StockEntity>::Ask(ask(None)).nature().is_repeatable);
         assert!(Wanted::<StockEntity>::Ask(ask(Some(Key { key: 1, request: 1 }))).nature().is_repeatable);
     }

@@ -4,7 +4,7 @@
 use bincode::{Decode, Encode};
 
 use super::envelope::{self, DecodeError, EncodeError, RECORD_BYTES_MAX, RecordKind};
-use crate::domain::{GuestId, Id, cart::Owner};
+use crate::domain::{GuestId, Id, Try, cart::Owner};
 
 /// Version of the bytes.
 const WIRE_V: u16 = 1;
@@ -44,8 +44,8 @@ pub enum Question {
         if_revision: Option<u64>,
         /// Hashes of its key and of the whole request.
         key: Option<(u128, u128)>,
-        /// Whether another actor asks, which asks again until it is told.
-        is_deed: bool,
+        /// Whether another actor asks, which asks again until it is told, and whether it does so already.
+        deed: Option<Try>,
     },
     /// Its committed state, as clients read it: a [`View`](super::view::View) where it is in memory, a reply otherwise.
     Show,
@@ -114,8 +114,14 @@ struct RequestV1 {
 enum QuestionV1 {
     Read,
     Watch(u64),
-    Ask { command: Vec<u8>, by: Option<u128>, if_revision: Option<u64>, key: Option<(u128, u128)>, is_deed: bool },
+    Ask { command: Vec<u8>, by: Option<u128>, if_revision: Option<u64>, key: Option<(u128, u128)>, deed: Option<TryV1> },
     Show,
+}
+
+#[derive(Debug, PartialEq, Encode, Decode)]
+enum TryV1 {
+    First,
+    Again,
 }
 
 #[derive(Debug, PartialEq, Encode, Decode)]
@@ -200,13 +206,31 @@ const fn guest(owner: Owner) -> u128 {
     id.0
 }
 
+impl From<Try> for TryV1 {
+    fn from(nth: Try) -> Self {
+        match nth {
+            Try::First => Self::First,
+            Try::Again => Self::Again,
+        }
+    }
+}
+
+impl From<TryV1> for Try {
+    fn from(v1: TryV1) -> Self {
+        match v1 {
+            TryV1::First => Self::First,
+            TryV1::Again => Self::Again,
+        }
+    }
+}
+
 impl From<Question> for QuestionV1 {
     fn from(question: Question) -> Self {
         match question {
             Question::Read => Self::Read,
             Question::Watch { seen } => Self::Watch(seen),
-            Question::Ask { command, by, if_revision, key, is_deed } => {
-                Self::Ask { command, by: by.map(guest), if_revision, key, is_deed }
+            Question::Ask { command, by, if_revision, key, deed } => {
+                Self::Ask { command, by: by.map(guest), if_revision, key, deed: deed.map(TryV1::from) }
             }
             Question::Show => Self::Show,
         }
@@ -218,9 +242,9 @@ impl From<QuestionV1> for Question {
         match v1 {
             QuestionV1::Read => Self::Read,
             QuestionV1::Watch(seen) => Self::Watch { seen },
-            QuestionV1::Ask { command, by, if_revision, key, is_deed } => {
+            QuestionV1::Ask { command, by, if_revision, key, deed } => {
                 let by = by.map(|id| Owner::Guest(GuestId(Id(id))));
-                Self::Ask { command, by, if_revision, key, is_deed }
+                Self::Ask { command, by, if_revision, key, deed: deed.map(Try::from) }
             }
             QuestionV1::Show => Self::Show,
         }

@@ -2,6 +2,15 @@
 
 use super::{UnixMillis, cart::Owner};
 
+/// Which attempt at a deed an actor makes, over all its lives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Try {
+    /// The first: nobody can have asked for it before.
+    First,
+    /// Another, or nobody knows.
+    Again,
+}
+
 /// What surrounds a command: who asks, when, and upon what they saw.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Context {

@@ -15,7 +15,7 @@ pub mod product;
 pub mod stock;
 pub mod time;
 
-pub use context::Context;
+pub use context::{Context, Try};
 pub use ids::{CartId, CheckoutId, DiscountId, GuestId, Id, IdError, OrderId, Reference, ShardId, Slot, StockId};
 pub use money::{Currency, Money, MoneyError};
 pub use time::UnixMillis;

@@ -78,7 +78,7 @@ fn key(headers: &HeaderMap, method: &Method, path: &str, body: &[u8]) -> Result<
 }
 
 const fn ask<C>(command: C, key: Option<Key>) -> Ask<C> {
-    Ask { command, by: None, if_revision: None, key, timeout: TIMEOUT, is_deed: false }
+    Ask { command, by: None, if_revision: None, key, timeout: TIMEOUT, deed: None }
 }
 
 /// A product's stock.

@@ -61,7 +61,7 @@ pub(super) async fn create(State(app): State<App>, request: Request) -> Result<R
     let owner = Owner::Guest(guest);
     let command = Command::Create { id, owner, currency };
     let ask =
-        Ask { command, by: Some(owner), if_revision: None, key, timeout: app.options.request_timeout, is_deed: false };
+        Ask { command, by: Some(owner), if_revision: None, key, timeout: app.options.request_timeout, deed: None };
     let answer = app.handle.ask_cart(id, ask).await?;
     let token = is_new.then(|| app.tokens.guest_token(guest));
     let mut response = answered(&app, StatusCode::CREATED, &answer, token.as_deref());

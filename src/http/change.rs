@@ -113,7 +113,7 @@ impl<T> Change<T> {
             if_revision: self.if_revision,
             key: self.key,
             timeout,
-            is_deed: false,
+            deed: None,
         }
     }
 }
@@ -172,7 +172,7 @@ impl<I, T> Wish<I, T> {
             if_revision: self.if_revision,
             key: self.key,
             timeout,
-            is_deed: false,
+            deed: None,
         }
     }
 

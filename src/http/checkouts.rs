@@ -113,7 +113,7 @@ pub(super) async fn create(State(app): State<App>, request: Request) -> Result<R
     };
     let prices = if seen.checkout.is_some() { Vec::new() } else { prices(&app, &seen, wish.accept_price_changes)? };
     let command = cart::Command::Begin { checkout: id, prices };
-    let ask = Ask { command, by: Some(caller.owner()), if_revision: None, key, timeout, is_deed: false };
+    let ask = Ask { command, by: Some(caller.owner()), if_revision: None, key, timeout, deed: None };
     let answer = app.handle.ask_cart(cart, ask).await?;
     let present = answer.state.checkout.as_ref().map(|checkout| checkout.id);
     let begun = if answer.replayed { id } else { present.unwrap_or(id) };

@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     actors::{Ask, Failure},
-    domain::{CheckoutId, checkout},
+    domain::{CheckoutId, Try, checkout},
     payments::{Happened, WebhookError},
     telemetry::clock,
 };
@@ -92,7 +92,7 @@ pub(super) async fn webhook(
 /// Lets a checkout ask its gateway again; it keeps that in its row. One that waits for no payment, or is none, needs not.
 pub(super) async fn look_again(app: &App, checkout: CheckoutId, timeout: Duration) -> Result<(), Problem> {
     let command = checkout::Command::Confirm;
-    let ask = Ask { command, by: None, if_revision: None, key: None, timeout, is_deed: true };
+    let ask = Ask { command, by: None, if_revision: None, key: None, timeout, deed: Some(Try::Again) };
     match app.handle.ask_checkout(checkout, ask).await {
         Ok(_) | Err(Failure::Refused(_)) => Ok(()),
         // The gateway, or the shopper, tells it again.

@@ -20,7 +20,7 @@ use crate::{
         envelope,
         record::{Armed, Receipt, Record},
     },
-    domain::{Context, UnixMillis},
+    domain::{Context, Try, UnixMillis},
     store::{Expect, Row},
 };
 
@@ -159,6 +159,11 @@ impl<E: Entity, T: Token> Durable<E, T> {
         let op_id = op_id();
         match turn.into_flight(around, op_id) {
             Ok(mut flight) => {
+                if base.is_none() {
+                    let nth = flight.born_for();
+                    flight.is_first_birth = nth == Some(Try::First) || (nth.is_some() && planted!(BirthTakenForFirst));
+                    self.deeds.born(nth, E::is_pending(&flight.next.record.state));
+                }
                 if !claimed {
                     out.push(Output::Note(Note::Claimed));
                 }
@@ -253,7 +258,7 @@ impl<'a, E: Entity, T: Token> Turn<'a, E, T> {
         // An actor that asks takes the answer for good, also one that nothing changed or that it is refused. Told from
         // memory alone it might be a deposed owner's: only a row that takes a save shows that it is the newest. That
         // there is no row was read just now.
-        if ask.is_deed && self.state().is_some() && !planted!(DeedUnconfirmed) {
+        if ask.deed.is_some() && self.state().is_some() && !planted!(DeedUnconfirmed) {
             self.dirty = true;
         }
         match applied {
@@ -386,6 +391,7 @@ impl<'a, E: Entity, T: Token> Turn<'a, E, T> {
             refused: false,
             attempts: 0,
             sent_ms: around.mono_ms,
+            is_first_birth: false,
             resend_at_ms: None,
         })
     }

@@ -5,6 +5,7 @@
 //! to it that somebody loads it.
 
 use super::{Again, Durable, Entity, Note, Output, Phase, Surroundings, Token, Waiting, Work, planted::planted};
+use crate::domain::Try;
 
 /// An actor that still needs something done elsewhere is woken after so long, wherever it is then: longer than most deeds
 /// take, so that they cost no entry of their own more than once.
@@ -19,10 +20,12 @@ const OUT_MAX: usize = 256;
 /// together, and then costs one save. Shorter than a save on a database takes.
 const SIBLINGS_MS: u64 = 5;
 
-/// What is being done elsewhere.
+/// What is being done elsewhere; nothing for nearly every actor, which then holds a word and no more.
 #[derive(Debug)]
-pub(super) struct Deeds<S> {
-    /// Empty for nearly every actor.
+pub(super) struct Deeds<S>(Option<Box<Out<S>>>);
+
+#[derive(Debug)]
+struct Out<S> {
     begun: Vec<Deed<S>>,
     /// The committed state may need other deeds than those begun.
     changed: bool,
@@ -43,34 +46,55 @@ struct Deed<S> {
 
 impl<S> Default for Deeds<S> {
     fn default() -> Self {
+        Self(None)
+    }
+}
+
+impl<S> Default for Out<S> {
+    fn default() -> Self {
         Self { begun: Vec::new(), changed: false, inherits: false }
     }
 }
 
 impl<S> Deeds<S> {
-    /// The committed state is another.
-    pub(super) const fn look(&mut self) {
-        self.changed = true;
+    /// The committed state is another, which needs something done or not.
+    pub(super) fn look(&mut self, is_pending: bool) {
+        if is_pending || self.0.is_some() {
+            self.0.get_or_insert_default().changed = true;
+        }
     }
 
     /// The committed state is another, and was read from the store.
-    pub(super) fn inherit(&mut self) {
-        self.changed = true;
-        self.inherits = true;
-        self.begun.iter_mut().for_each(|deed| deed.inherited = true);
+    pub(super) fn inherit(&mut self, is_pending: bool) {
+        self.look(is_pending);
+        if let Some(out) = &mut self.0 {
+            out.inherits = true;
+            out.begun.iter_mut().for_each(|deed| deed.inherited = true);
+        }
+    }
+
+    /// Another actor asks for this one's birth, and may have asked an earlier life, of which nothing is left but what it
+    /// began.
+    pub(super) fn born(&mut self, nth: Option<Try>, is_pending: bool) {
+        if nth == Some(Try::Again) && !planted!(BirthTakenForFirst) {
+            self.inherit(is_pending);
+        } else {
+            self.look(is_pending);
+        }
     }
 
     /// Whether anything is out. What only waits for its next attempt needs nobody in memory: its agenda entry remembers.
     pub(super) fn any_out(&self) -> bool {
-        self.begun.iter().any(|deed| deed.again_at_ms.is_none())
+        self.0.as_ref().is_some_and(|out| out.begun.iter().any(|deed| deed.again_at_ms.is_none()))
     }
 
     /// Finds what is to be tried again; returns when the next one is.
     pub(super) fn tick(&mut self, now_ms: u64) -> u64 {
-        let times = || self.begun.iter().filter_map(|deed| deed.again_at_ms);
+        let Some(out) = &mut self.0 else { return u64::MAX };
+        let times = || out.begun.iter().filter_map(|deed| deed.again_at_ms);
         let is_due = times().any(|at_ms| at_ms <= now_ms);
         let next_ms = times().filter(|at_ms| *at_ms > now_ms).min().unwrap_or(u64::MAX);
-        self.changed |= is_due;
+        out.changed |= is_due;
         next_ms
     }
 }
@@ -83,25 +107,30 @@ impl<E: Entity, T: Token> Durable<E, T> {
         op_id: &mut dyn FnMut() -> u128,
         out: &mut Vec<Output<E, T>>,
     ) {
-        if !self.deeds.changed && !planted!(PerformedBeforeSave) {
-            return;
+        if planted!(PerformedBeforeSave) {
+            self.deeds.look(true);
         }
+        let Some(deeds) = self.deeds.0.as_mut().filter(|deeds| deeds.changed) else { return };
         // A row that is loaded and not claimed may be another's by now.
-        let state = match &self.phase {
-            Phase::Ready(committed) if committed.record.epoch >= around.fence => &committed.record.state,
-            Phase::Saving { flight, .. } if planted!(PerformedBeforeSave) => &flight.next.record.state,
-            Phase::Saving { shown: Some(committed), .. } => &committed.record.state,
+        let (state, is_being_born) = match &self.phase {
+            Phase::Ready(committed) if committed.record.epoch >= around.fence => (&committed.record.state, false),
+            Phase::Saving { flight, .. } if planted!(PerformedBeforeSave) => (&flight.next.record.state, false),
+            Phase::Saving { shown: Some(committed), .. } => (&committed.record.state, false),
+            Phase::Saving { flight, .. } if flight.is_first_birth => (&flight.next.record.state, true),
             // Looked at again once there is a committed state.
             _ => return,
         };
-        self.deeds.changed = false;
-        let inherited = std::mem::take(&mut self.deeds.inherits);
-        if !E::is_pending(state) {
-            self.deeds.begun = Vec::new();
+        deeds.changed = false;
+        let inherited = std::mem::take(&mut deeds.inherits);
+        let mut pending = E::pending(state);
+        if pending.is_empty() {
+            self.deeds.0 = None;
             return;
         }
-        let pending = E::pending(state);
-        let mut begun = std::mem::take(&mut self.deeds.begun);
+        if is_being_born {
+            pending.retain(|(step, _)| E::begins_with_birth(*step));
+        }
+        let begun = &mut deeds.begun;
         begun.retain(|deed| pending.iter().any(|(step, _)| *step == deed.step));
         let mut next_ms = u64::MAX;
         for (step, call) in pending {
@@ -109,7 +138,7 @@ impl<E: Entity, T: Token> Durable<E, T> {
                 if begun.len() < OUT_MAX {
                     let number = op_id();
                     begun.push(Deed { step, number, attempts: 0, inherited, again_at_ms: None });
-                    out.push(Output::Perform { number, call });
+                    out.push(Output::Perform { number, call, nth: if inherited { Try::Again } else { Try::First } });
                 }
                 continue;
             };
@@ -117,13 +146,12 @@ impl<E: Entity, T: Token> Durable<E, T> {
                 Some(at_ms) if at_ms <= around.mono_ms => {
                     deed.number = op_id();
                     deed.again_at_ms = None;
-                    out.push(Output::Perform { number: deed.number, call });
+                    out.push(Output::Perform { number: deed.number, call, nth: Try::Again });
                 }
                 Some(at_ms) => next_ms = next_ms.min(at_ms),
                 None => {}
             }
         }
-        self.deeds.begun = begun;
         if next_ms != u64::MAX {
             self.tick_by(next_ms, out);
         }
@@ -149,8 +177,8 @@ impl<E: Entity, T: Token> Durable<E, T> {
         around: &Surroundings,
         out: &mut Vec<Output<E, T>>,
     ) {
-        let mut begun = self.deeds.begun.iter_mut();
-        let Some(deed) = begun.find(|deed| deed.number == number && deed.again_at_ms.is_none()) else {
+        let is_it = |deed: &&mut Deed<E::Step>| deed.number == number && deed.again_at_ms.is_none();
+        let Some(deed) = self.deeds.0.iter_mut().flat_map(|deeds| &mut deeds.begun).find(is_it) else {
             return; // of an earlier life, or needed no more
         };
         let pause_ms = match result {
@@ -169,11 +197,12 @@ impl<E: Entity, T: Token> Durable<E, T> {
                 let since_ms = around.mono_ms;
                 self.admit(Waiting { work, covered: false, since_ms, deadline_ms: u64::MAX }, around, out);
                 // Another deed may have its turn.
-                self.deeds.look();
+                self.deeds.look(true);
             }
             Err(Again) => {
                 if planted!(DeedGivenUp) {
-                    self.deeds.begun.iter_mut().for_each(|deed| deed.again_at_ms = Some(u64::MAX));
+                    let begun = self.deeds.0.iter_mut().flat_map(|deeds| &mut deeds.begun);
+                    begun.for_each(|deed| deed.again_at_ms = Some(u64::MAX));
                 }
                 out.push(Output::Note(Note::TriedAgain));
             }
@@ -231,7 +260,7 @@ mod tests {
             let mut out = Vec::new();
             for (token, op) in [(1, 11), (2, 12)] {
                 let (command, timeout) = (Ask::Send(op, 9), Duration::from_secs(3));
-                let ask = Asked { command, by: None, if_revision: None, key: None, timeout, is_deed: false };
+                let ask = Asked { command, by: None, if_revision: None, key: None, timeout, deed: None };
                 out.extend(bench.step(Input::Ask { ask, since_ms: 1_000, token }));
             }
             let load =
@@ -272,7 +301,7 @@ mod tests {
         let (mut bench, [one, _]) = Bench::with_two_out();
         bench.step(Input::Performed(one, Ok(())));
         let (command, timeout) = (Ask::Add(3), Duration::from_secs(3));
-        let ask = Asked { command, by: None, if_revision: None, key: None, timeout, is_deed: false };
+        let ask = Asked { command, by: None, if_revision: None, key: None, timeout, deed: None };
         let out = bench.step(Input::Ask { ask, since_ms: 1_000, token: 3 });
         assert!(saved(&out).is_some(), "a shopper waits for no deed");
     }

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use crate::{
     actors::ask::{Answer, Ask, Failure},
     codec::record::{Armed, Record, Unsent},
-    domain::{Context, UnixMillis},
+    domain::{Context, Try, UnixMillis},
     events::Data,
     store::{Expect, IndexEntry, Kind, Reason, Row, Saved},
 };
@@ -47,6 +47,11 @@ pub trait Entity: fmt::Debug + Sized + 'static {
     /// Whether the command makes an actor whose name was minted for it, so that there is almost never one: it is then not
     /// looked for. That there is none is what the save expects, so a wrong guess costs a save and no more.
     fn is_birth(_: &Self::Command) -> bool {
+        false
+    }
+    /// Whether the deed may begin while the birth that needs it is being saved, where another actor's row remembers to
+    /// make this one, and asks for it for the first time: it is then as good as needed by a committed state.
+    fn begins_with_birth(_: Self::Step) -> bool {
         false
     }
     /// What a command that was accepted did, as the receipt keeps it; `state` is what it led to.
@@ -201,6 +206,8 @@ pub enum Output<E: Entity, T> {
         number: u128,
         /// What is to be done.
         call: E::Call,
+        /// Which attempt it is.
+        nth: Try,
     },
     /// Offer these committed events to the sinks, and tell what became of it.
     Publish {

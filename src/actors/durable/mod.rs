@@ -18,6 +18,8 @@
 //!   a newer epoch means that this owner is deposed.
 
 mod batch;
+#[cfg(test)]
+mod births;
 mod deeds;
 mod io;
 mod outbox;
@@ -391,8 +393,8 @@ impl<E: Entity, T: Token> Durable<E, T> {
                 if committed.record.epoch >= around.fence {
                     out.push(Output::Committed(Arc::clone(&committed.record.state)));
                 }
+                self.deeds.inherit(E::is_pending(&committed.record.state));
                 self.phase = Phase::Ready(committed);
-                self.deeds.inherit();
             }
             Err(why) => {
                 out.push(Output::Note(Note::Unreadable(why)));

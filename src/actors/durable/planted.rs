@@ -52,6 +52,8 @@ pub(in crate::actors) enum Bug {
     BusyShelf,
     /// Whatever was done elsewhere is taken to have been asked for once, on a busy shelf.
     OnceAssumed,
+    /// An actor that is made on a repeated request takes it for the first, on a busy shelf.
+    BirthTakenForFirst,
     /// Another actor is told from memory that there is nothing to do.
     DeedUnconfirmed,
     /// A stock pins for whatever attempt.
@@ -108,5 +110,6 @@ pub(in crate::actors) fn plant(bug: Option<Bug>) {
 #[cfg(test)]
 pub(in crate::actors) fn is(bug: Bug) -> bool {
     let planted = PLANTED.get();
-    planted == Some(bug) || (bug == Bug::BusyShelf && planted == Some(Bug::OnceAssumed))
+    planted == Some(bug)
+        || (bug == Bug::BusyShelf && matches!(planted, Some(Bug::OnceAssumed | Bug::BirthTakenForFirst)))
 }

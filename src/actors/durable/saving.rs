@@ -9,6 +9,7 @@ use super::{
 use crate::{
     actors::ask::{Effect, Failure},
     codec::record::Armed,
+    domain::Try,
     store::Saved,
 };
 
@@ -34,6 +35,8 @@ pub(super) struct Flight<E: Entity, T> {
     pub(super) refused: bool,
     pub(super) attempts: u32,
     pub(super) sent_ms: u64,
+    /// It makes an actor, for another that asks for the first time.
+    pub(super) is_first_birth: bool,
     /// When to send it again; `None` = an attempt is out.
     pub(super) resend_at_ms: Option<u64>,
 }
@@ -89,8 +92,8 @@ impl<E: Entity, T: Token> Durable<E, T> {
             release(rider, Some(&next.record.state), out);
         }
         out.extend(unmark.into_iter().map(Output::Unmark));
+        self.deeds.look(E::is_pending(&next.record.state));
         self.phase = Phase::Ready(next);
-        self.deeds.look();
     }
 
     /// The save is lost: load again and decide its riders again, save those who cannot be told.
@@ -98,6 +101,9 @@ impl<E: Entity, T: Token> Durable<E, T> {
         let Phase::Saving { flight, .. } = std::mem::replace(&mut self.phase, Phase::Cold) else { return };
         out.push(Output::Retracted);
         self.doubt = true;
+        if flight.is_first_birth {
+            self.forget_begun();
+        }
         let mut again = Vec::with_capacity(flight.riders.len() + self.waiting.len());
         for Rider { mut waiting, verdict } in flight.riders {
             if planted!(UntoldWhenDoneAgain) {
@@ -115,6 +121,13 @@ impl<E: Entity, T: Token> Durable<E, T> {
         self.waiting = again;
     }
 
+    /// What was begun with a birth that did not come about is another life's now: it begins it again, and knows that it
+    /// may have been.
+    fn forget_begun(&mut self) {
+        self.deeds = Deeds::default();
+        self.waiting.retain(|waiting| !matches!(waiting.work, Work::Done(_)));
+    }
+
     /// The store took nothing, and never will: back to what is committed.
     fn refuse_flight(&mut self, out: &mut Vec<Output<E, T>>) {
         let Phase::Saving { shown, flight } = std::mem::replace(&mut self.phase, Phase::Cold) else { return };
@@ -124,7 +137,10 @@ impl<E: Entity, T: Token> Durable<E, T> {
         match shown {
             Some(committed) => self.phase = Phase::Ready(committed),
             // Who waits would only be refused in turn, each after a load of its own.
-            None => self.fail_waiting(&Failure::StoreUnavailable(Effect::None), out),
+            None => {
+                self.forget_begun();
+                self.fail_waiting(&Failure::StoreUnavailable(Effect::None), out);
+            }
         }
     }
 
@@ -183,6 +199,15 @@ impl<E: Entity, T: Token> Flight<E, T> {
         let key = if let Work::Ask(ask, _) = work { ask.key } else { None };
         let is_in_it = key.is_some_and(|key| self.next.record.receipts.iter().any(|receipt| receipt.key == key.key));
         if is_in_it { Effect::Unknown } else { Effect::None }
+    }
+
+    /// Which attempt of another actor made this one, if one did.
+    pub(super) fn born_for(&self) -> Option<Try> {
+        let asked = self.riders.iter().find_map(|rider| match &rider.waiting.work {
+            Work::Ask(ask, _) if rider.verdict.has_effect() => Some(ask),
+            _ => None,
+        });
+        asked.and_then(|ask| ask.deed)
     }
 
     /// When the store must have answered; `None` = it has, or it is late already.

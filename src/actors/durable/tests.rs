@@ -9,7 +9,7 @@ use crate::{
         cart::CartEntity,
     },
     domain::{
-        CartId, Currency, GuestId, Slot,
+        CartId, Currency, GuestId, Slot, Try,
         cart::{Addition, Cart, Command, Owner, Refusal, Status},
     },
     store::{Expect, Head, Reason, Row, Saved},
@@ -84,7 +84,7 @@ impl Bench {
     fn ask(&mut self, token: u32, command: Command, key: Option<u128>) {
         let key = key.map(|key| Key { key, request: key });
         let timeout = Duration::from_secs(3);
-        let ask = Ask { command, by: Some(owner()), if_revision: None, key, timeout, is_deed: false };
+        let ask = Ask { command, by: Some(owner()), if_revision: None, key, timeout, deed: None };
         self.step(Input::Ask { ask, since_ms: self.around.mono_ms, token });
     }
 
@@ -327,7 +327,7 @@ fn a_refused_save_leaves_what_is_committed_and_certainly_had_no_effect() {
 fn p2_an_actor_that_asks_is_told_nothing_from_memory_alone() {
     let deed = |bench: &mut Bench, token| {
         let (command, timeout) = (Command::Clear, Duration::from_secs(3));
-        let ask = Ask { command, by: None, if_revision: None, key: None, timeout, is_deed: true };
+        let ask = Ask { command, by: None, if_revision: None, key: None, timeout, deed: Some(Try::Again) };
         let since_ms = bench.around.mono_ms;
         bench.step(Input::Ask { ask, since_ms, token });
     };
@@ -553,7 +553,7 @@ fn an_actor_that_panics_drops_one_command_and_rests_when_it_goes_on() {
         };
         for (token, wish) in wishes.iter().enumerate() {
             let (command, timeout) = (wish.clone(), Duration::from_secs(3));
-            let ask = Ask { command, by: None, if_revision: None, key: None, timeout, is_deed: false };
+            let ask = Ask { command, by: None, if_revision: None, key: None, timeout, deed: None };
             let input = Input::Ask { ask, since_ms: around.mono_ms, token: token as u32 };
             machine.step(input, around, &mut op_id, &mut out);
         }

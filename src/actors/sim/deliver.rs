@@ -12,6 +12,7 @@ use crate::{
         ask::Ask,
         durable::{Again, Input, SaveOrder},
     },
+    domain::Try,
     store::{Reason, Row, Saved},
 };
 
@@ -106,7 +107,7 @@ impl World {
             self.deeds.insert(token, (node, deed));
             let timeout = Duration::from_millis(TIMEOUT_MS);
             let command = Wish::Receive(copy(deed.op));
-            let ask = Ask { command, by: None, if_revision: None, key: None, timeout, is_deed: true };
+            let ask = Ask { command, by: None, if_revision: None, key: None, timeout, deed: Some(Try::Again) };
             return self.step(node, deed.to, Input::Ask { ask, since_ms: self.mono_ms, token });
         }
         self.messages.push(Message::Performed(deed, None));

@@ -238,7 +238,7 @@ impl World {
             return self.answered(node, token, Err(Failure::NotOwner));
         }
         let timeout = Duration::from_millis(TIMEOUT_MS);
-        let ask = Ask { command: wish, by: None, if_revision: None, key, timeout, is_deed: false };
+        let ask = Ask { command: wish, by: None, if_revision: None, key, timeout, deed: None };
         self.step(node, id, Input::Ask { ask, since_ms: self.mono_ms, token })
     }
 
@@ -356,7 +356,7 @@ impl World {
                 self.note(format_args!("n{node} fenced"));
                 self.drop_all(node, &Failure::NotOwner)?;
             }
-            Output::Perform { number, call: (op, to) } => {
+            Output::Perform { number, call: (op, to), .. } => {
                 self.note(format_args!("n{node} a{id} sends {op} to a{to}"));
                 let is_committed = |row: &super::store::Committed| row.record.state.ops.contains(&op);
                 if !self.model.committed(id).iter().any(is_committed) {

@@ -77,7 +77,7 @@ fn cart_id(n: u128) -> CartId {
 
 fn ask(command: Command, key: Option<u128>) -> Ask<Command> {
     let key = key.map(|key| Key { key, request: key });
-    Ask { command, by: Some(Owner::Guest(guest())), if_revision: None, key, timeout: TIMEOUT, is_deed: false }
+    Ask { command, by: Some(Owner::Guest(guest())), if_revision: None, key, timeout: TIMEOUT, deed: None }
 }
 
 async fn create(handle: &Handle, id: CartId) -> Answered {

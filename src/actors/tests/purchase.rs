@@ -50,7 +50,7 @@ async fn shop() -> Shopping {
 
 fn to_checkout(command: checkout::Command, key: Option<u128>) -> Ask<checkout::Command> {
     let key = key.map(|key| Key { key, request: key });
-    Ask { command, by: Some(Owner::Guest(guest())), if_revision: None, key, timeout: TIMEOUT, is_deed: false }
+    Ask { command, by: Some(Owner::Guest(guest())), if_revision: None, key, timeout: TIMEOUT, deed: None }
 }
 
 async fn until(handle: &Handle, id: CheckoutId, is_there: impl Fn(&Checkout) -> bool) -> Arc<Checkout> {

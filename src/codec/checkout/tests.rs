@@ -303,6 +303,7 @@ fn commands() -> Vec<Command> {
         quote: state.quote.clone(),
         email: state.email.clone(),
         ttl_ms: 900_000,
+        asked_at: UnixMillis(1_795_000_000_000),
         ttl_max_ms: 3_600_000,
     };
     let patch = |email, address, option| Command::Patch(Box::new(Patch { email, address, option, quote: quote(&[]) }));

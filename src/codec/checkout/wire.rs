@@ -51,6 +51,7 @@ struct CreateV1 {
     codes: Vec<RuleV1>,
     quote: QuoteV1,
     email: Option<String>,
+    asked_at_ms: u64,
     ttl_ms: u64,
     ttl_max_ms: u64,
 }
@@ -131,6 +132,7 @@ pub fn encode_checkout_command(command: &Command) -> Result<Vec<u8>, EncodeError
             codes: create.codes.iter().map(RuleV1::from).collect(),
             quote: (&create.quote).into(),
             email: email(create.email.as_ref()),
+            asked_at_ms: create.asked_at.0,
             ttl_ms: create.ttl_ms,
             ttl_max_ms: create.ttl_max_ms,
         })),
@@ -164,6 +166,7 @@ pub fn decode_checkout_command(bytes: &[u8]) -> Result<Command, DecodeError> {
             codes: read::codes(v1.codes)?,
             quote: v1.quote.try_into()?,
             email: v1.email.map(|email| Email(email.into())),
+            asked_at: UnixMillis(v1.asked_at_ms),
             ttl_ms: v1.ttl_ms,
             ttl_max_ms: v1.ttl_max_ms,
         })),

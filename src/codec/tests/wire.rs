@@ -59,7 +59,7 @@ fn requests() -> Vec<Request> {
         by: Some(owner()),
         if_revision: Some(4),
         key: Some((1, u128::MAX)),
-        is_deed: false,
+        deed: None,
     });
     let others = [Question::Read, Question::Watch { seen: 5 }, Question::Show];
     let of = |question| Request { hops: 1, map_version: 12, kind: 1, id: Id(u128::MAX), question };

@@ -6,7 +6,8 @@ use super::{
     steps::{Done, Step},
 };
 use crate::domain::{
-    CartId, CheckoutId, Currency, address::Address, cart::Owner, discount::Rule, payment::Token, pricing::Quote,
+    CartId, CheckoutId, Currency, UnixMillis, address::Address, cart::Owner, discount::Rule, payment::Token,
+    pricing::Quote,
 };
 
 /// A new checkout: what its cart said when it began, and what that costs.
@@ -28,6 +29,8 @@ pub struct Create {
     pub quote: Quote,
     /// The cart's e-mail address.
     pub email: Option<Email>,
+    /// When its cart asked for it: what is held first is held from then on, however late the request arrives.
+    pub asked_at: UnixMillis,
     /// How long it lives without activity, in milliseconds.
     pub ttl_ms: u64,
     /// How long it lives at most.

@@ -42,7 +42,7 @@ fn created(create: &Create, at: UnixMillis) -> Checkout {
         phase: Phase::Holding,
         attempts: Vec::new(),
         ttl_ms: create.ttl_ms,
-        created_at: at,
+        created_at: create.asked_at.min(at),
         updated_at: at,
         expires_at: at.plus_ms(create.ttl_ms.min(create.ttl_max_ms)),
         expires_at_max: at.plus_ms(create.ttl_max_ms),

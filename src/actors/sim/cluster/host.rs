@@ -203,7 +203,7 @@ impl World {
                         served.timers.insert((at_ms, id));
                     }
                 }
-                Output::Perform { number, call } => {
+                Output::Perform { number, call, .. } => {
                     self.set_out_deed(node, (shard, turn), id, number, call)?;
                 }
                 Output::Fenced => is_fenced = true,

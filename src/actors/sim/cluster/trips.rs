@@ -156,7 +156,7 @@ impl World {
             None => Input::Read { timeout, since_ms, token },
             Some((wish, key)) => {
                 let key = key.map(|op| Key { key: u128::from(op), request: u128::from(op) });
-                let ask = Ask { command: wish.clone(), by: None, if_revision: None, key, timeout, is_deed: false };
+                let ask = Ask { command: wish.clone(), by: None, if_revision: None, key, timeout, deed: None };
                 Input::Ask { ask, since_ms, token }
             }
         };

@@ -20,7 +20,7 @@ use crate::{
         sim::world::Broken,
         stock::StockEntity,
     },
-    domain::payment::Authorised,
+    domain::{Try, payment::Authorised},
     store::{Reason, Saved},
 };
 
@@ -65,7 +65,7 @@ impl World {
             }
             Message::Unmark { name, armed } => self.model.unmark(name, armed),
             Message::Again(op) => self.attempt(u64::from(op))?,
-            Message::Errand(errand, deed) => self.errand(errand, deed)?,
+            Message::Errand(errand, nth, deed) => self.errand(errand, nth, deed)?,
             Message::Performed(deed, result) if self.lives(deed.node, deed.life) => {
                 self.note(format_args!("n{} {:?} is told of {:?}: {result:?}", deed.node, deed.name, deed.call));
                 let (sort, id) = deed.name;
@@ -171,40 +171,41 @@ impl World {
         let Ok(errand) = deed.call.errand(&terms, shop.capture) else {
             return self.messages.push(Message::Performed(deed, Err(Again)));
         };
-        let errand = mistaken(&deed.call, errand);
+        let (errand, nth) = (mistaken(&deed.call, errand), deed.nth);
         let drawn = if self.faults { self.rng.below(FATES) } else { FATES };
         let fate = if drawn < self.mix.faulty_deeds { drawn % 5 } else { FATES };
         match fate {
             0 => self.messages.push(Message::Performed(deed, Err(Again))),
             1 | 2 => {
-                self.delay(Message::Errand(errand, None));
+                self.delay(Message::Errand(errand, nth, None));
                 self.messages.push(Message::Performed(deed, Err(Again)));
             }
             3 => {
-                self.messages.push(Message::Errand(errand, None));
+                self.messages.push(Message::Errand(errand, nth, None));
                 self.messages.push(Message::Performed(deed, Err(Again)));
             }
             4 => {
-                self.delay(Message::Errand(errand.clone(), None));
-                self.messages.push(Message::Errand(errand, None));
+                // No second one is the first.
+                self.delay(Message::Errand(errand.clone(), Try::Again, None));
+                self.messages.push(Message::Errand(errand, nth, None));
                 self.messages.push(Message::Performed(deed, Err(Again)));
             }
-            _ => self.messages.push(Message::Errand(errand, Some(deed))),
+            _ => self.messages.push(Message::Errand(errand, nth, Some(deed))),
         }
     }
 
-    fn errand(&mut self, errand: Errand, deed: Option<Deed>) -> Result<(), Broken> {
+    fn errand(&mut self, errand: Errand, nth: Try, deed: Option<Deed>) -> Result<(), Broken> {
         match errand {
-            Errand::Cart(id, command) => self.tell::<CartEntity>(id.0.0, command, deed),
-            Errand::Checkout(id, command) => self.tell::<CheckoutEntity>(id.0.0, command, deed),
-            Errand::Stock(id, command) => self.tell::<StockEntity>(id.0.0, command, deed),
-            Errand::Discount(id, command) => self.tell::<DiscountEntity>(id.0.0, command, deed),
-            Errand::Order(id, command) => self.tell::<OrderEntity>(id.0.0, command, deed),
+            Errand::Cart(id, command) => self.tell::<CartEntity>(id.0.0, command, nth, deed),
+            Errand::Checkout(id, command) => self.tell::<CheckoutEntity>(id.0.0, command, nth, deed),
+            Errand::Stock(id, command) => self.tell::<StockEntity>(id.0.0, command, nth, deed),
+            Errand::Discount(id, command) => self.tell::<DiscountEntity>(id.0.0, command, nth, deed),
+            Errand::Order(id, command) => self.tell::<OrderEntity>(id.0.0, command, nth, deed),
             errand => self.ask_bank(&errand, deed),
         }
     }
 
-    fn tell<E: Role>(&mut self, id: u128, command: E::Command, deed: Option<Deed>) -> Result<(), Broken> {
+    fn tell<E: Role>(&mut self, id: u128, command: E::Command, nth: Try, deed: Option<Deed>) -> Result<(), Broken> {
         let shard = shard_of((E::SORT, id));
         let node = self.a_server_of(shard);
         if self.nodes[node].views[shard].is_none() {
@@ -220,7 +221,7 @@ impl World {
             self.deeds.insert(token, (node, deed));
         }
         let timeout = Duration::from_millis(TIMEOUT_MS);
-        let ask = Ask { command, by: None, if_revision: None, key: None, timeout, is_deed: true };
+        let ask = Ask { command, by: None, if_revision: None, key: None, timeout, deed: Some(nth) };
         self.step::<E>(node, id, Input::Ask { ask, since_ms: self.mono_ms, token })
     }
 

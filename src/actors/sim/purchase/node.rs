@@ -101,14 +101,14 @@ impl World {
                 self.note(format_args!("n{node} fenced by {name:?}"));
                 self.drop_shard(node, shard_of(name))?;
             }
-            Output::Perform { number, call } => {
+            Output::Perform { number, call, nth } => {
                 let call = E::call(call);
                 self.note(format_args!("n{node} {name:?} needs {call:?}"));
-                if !self.model.needed.get(&name).is_some_and(|needed| needed.contains(&call)) {
+                if !self.model.is_needed(name, &call) {
                     let what = format!("{name:?} begins {call:?}, which no committed state needed");
                     return Err(Broken("P1", what));
                 }
-                self.begin(Deed { node, life, name, number, call });
+                self.begin(Deed { node, life, name, number, call, nth });
             }
             Output::Committed(state) => self.is_committed::<E>(id, &state)?,
             Output::Publish { up_to, events, spilled } => {

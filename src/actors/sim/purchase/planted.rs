@@ -122,6 +122,7 @@ planted_bugs! {
     a_purchase_deed_before_its_state_is_saved_breaks_p1: PerformedBeforeSave breaks "P1";
     a_deed_answered_by_a_deposed_owner_breaks_p10: DeedUnconfirmed breaks "P4" | "P5" | "P10";
     a_second_request_thought_impossible_breaks_p4: OnceAssumed breaks "P4" | "P10";
+    a_birth_repeated_and_taken_for_the_first_breaks_p4: BirthTakenForFirst breaks "P4" | "P10";
     a_purchase_deed_given_up_breaks_p10: DeedGivenUp breaks "P10";
     purchase_events_offered_before_their_state_is_saved_break_p7: PublishedBeforeSave breaks "P7";
     purchase_events_cleared_when_they_are_offered_break_p7: ClearedWhenOffered breaks "P7";

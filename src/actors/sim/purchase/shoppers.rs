@@ -388,7 +388,7 @@ impl World {
         self.asked.insert(token, (node, number));
         let key = op.keyed.then(|| Key { key: u128::from(number), request: u128::from(number) });
         let timeout = Duration::from_millis(TIMEOUT_MS);
-        let ask = Ask { command, by: op.by, if_revision: op.if_revision, key, timeout, is_deed: false };
+        let ask = Ask { command, by: op.by, if_revision: op.if_revision, key, timeout, deed: None };
         self.step::<E>(node, id, Input::Ask { ask, since_ms: self.mono_ms, token })
     }
 }

@@ -9,7 +9,14 @@ use crate::{
         stock::StockEntity,
     },
     codec::record::{Armed, Record, Unsent},
-    domain::{cart::Cart, checkout::Checkout, discount::Discount, order::Order, stock::Stock},
+    domain::{
+        Id,
+        cart::{self, Cart},
+        checkout::{self, Checkout, What},
+        discount::Discount,
+        order::Order,
+        stock::Stock,
+    },
     store::{Row, Saved},
 };
 
@@ -60,6 +67,33 @@ impl Model {
 
     pub(super) fn order(&self, id: u128) -> Option<&Order> {
         head(&self.orders, id)
+    }
+
+    /// Whether a committed state ever needed this of that actor: its own, or, of what a checkout holds, the cart's that
+    /// needs the checkout, line for line.
+    pub(super) fn is_needed(&self, name: Name, call: &Call) -> bool {
+        if self.needed.get(&name).is_some_and(|needed| needed.contains(call)) {
+            return true;
+        }
+        let Call::Checkout(checkout::Call::Hold { what, by, .. }) = call else { return false };
+        let is_of = |needed: &Call| {
+            let Call::Cart(cart::Call::Open { checkout, lines, codes, .. }) = needed else { return false };
+            let is_in_it = match what {
+                What::Stock { sku, quantity, .. } => {
+                    let of_sku = lines.iter().filter(|line| line.sku == *sku);
+                    of_sku.map(|line| u32::from(line.quantity)).sum::<u32>() == *quantity
+                }
+                What::Code { code } => codes.iter().any(|rule| rule.code == *code),
+            };
+            checkout.0 == by.by && is_in_it
+        };
+        self.needed.values().flatten().any(is_of)
+    }
+
+    /// Whether a cart ever needed this checkout.
+    pub(super) fn is_to_be_made(&self, id: Id) -> bool {
+        let opens = |needed: &Call| matches!(needed, Call::Cart(cart::Call::Open { checkout, .. }) if checkout.0 == id);
+        self.needed.values().flatten().any(opens)
     }
 
     pub(super) fn row<E: Role>(&self, id: u128) -> Option<Row> {

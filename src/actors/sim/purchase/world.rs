@@ -23,7 +23,7 @@ use crate::{
         },
     },
     codec::record::Armed,
-    domain::UnixMillis,
+    domain::{Try, UnixMillis},
     store::{Reason, Row, Saved},
 };
 
@@ -66,6 +66,7 @@ pub(super) struct Deed {
     pub(super) name: Name,
     pub(super) number: u128,
     pub(super) call: Call,
+    pub(super) nth: Try,
 }
 
 /// On its way; picked in any order.
@@ -105,7 +106,7 @@ pub(super) enum Message {
     /// A client that does not know, and asks again under the same key.
     Again(u32),
     /// What a deed asks of whom, on its way there; `None` = whoever asked waits no more.
-    Errand(Errand, Option<Deed>),
+    Errand(Errand, Try, Option<Deed>),
     /// What came of a deed, on its way back.
     Performed(Deed, Result<Done, Again>),
     /// Events on their way to the sink.

@@ -87,6 +87,7 @@ pub(super) fn create() -> Create {
         codes: vec![rule()],
         quote: Quote { offers: vec![], ..quote(None) },
         email: None,
+        asked_at: UnixMillis(START),
         ttl_ms: TTL_MS,
         ttl_max_ms: TTL_MAX_MS,
     }
@@ -508,4 +509,21 @@ fn what_a_person_wrote_and_what_pays_shows_nowhere() {
             assert!(!text.contains(secret), "{secret} in {text}");
         }
     }
+}
+
+/// What a late request asks for has ended by the time to which its entries are remembered.
+#[test]
+fn what_is_held_first_is_held_from_when_its_cart_asked() {
+    let mut late = None;
+    apply(&mut late, &Command::Create(Box::new(create())), START + 50_000).unwrap();
+    let untils = |checkout: &Checkout| -> Vec<u64> {
+        let until = |(_, call)| if let Call::Hold { until, .. } = call { Some(until.0) } else { None };
+        pending(checkout).into_iter().filter_map(until).collect()
+    };
+    assert_eq!(untils(late.as_ref().unwrap()), [START + HOLD_FIRST_MS; 3]);
+    assert_eq!(late.unwrap().expires_at.0, START + 50_000 + TTL_MS, "the shopper has their time from now");
+    // A clock that is ahead wins nothing.
+    let mut early = None;
+    apply(&mut early, &Command::Create(Box::new(create())), START - 50_000).unwrap();
+    assert_eq!(untils(early.as_ref().unwrap()), [START - 50_000 + HOLD_FIRST_MS; 3]);
 }
