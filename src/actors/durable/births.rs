@@ -169,3 +169,25 @@ fn a_birth_that_came_second_takes_over_what_the_first_one_needs() {
     let out = [out, bench.step(Input::Tick)].into_iter().flatten().collect::<Vec<_>>();
     assert!(begun(&out).iter().all(|(_, nth)| *nth == Try::Again) && begun(&out).len() == 2, "{out:?}");
 }
+
+/// Begun again while its answer waits, what was refused may be held after all, and nobody would know.
+#[test]
+fn what_was_answered_is_not_begun_again_while_the_answer_waits_for_a_save() {
+    let mut bench = Bench::new();
+    let out = bench.born(Try::First);
+    let [(mug, _), (tee, _)] = begun(&out)[..] else { panic!("{out:?}") };
+    let birth = row(&out).unwrap();
+    bench.step(Input::Saved(birth.op_id, Saved::Unknown(Reason::new("no answer"))));
+    bench.step(Input::Performed(mug, Ok(Done::Insufficient { available: 0 })));
+    bench.around.mono_ms += 60_000;
+    assert!(begun(&bench.step(Input::Tick)).is_empty());
+    bench.held(tee);
+    let out = bench.step(Input::Saved(birth.op_id, Saved::Applied));
+    assert!(begun(&out).is_empty(), "{out:?}");
+    let refused = row(&out).expect("both answers are saved");
+    bench.around.mono_ms += 60_000;
+    assert!(begun(&bench.step(Input::Tick)).is_empty(), "they ride");
+    let out = bench.step(Input::Saved(refused.op_id, Saved::Applied));
+    assert_eq!(bench.checkout().holds[0].state, HoldState::Refused);
+    assert_eq!(begun(&out).len(), 1, "the other is given back: {out:?}");
+}

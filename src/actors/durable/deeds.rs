@@ -42,6 +42,8 @@ struct Deed<S> {
     inherited: bool,
     /// When to try again; `None` = it is out.
     again_at_ms: Option<u64>,
+    /// It was answered for good. Until the save behind which that waits is over, to begin it again would be to forget it.
+    answered: bool,
 }
 
 impl<S> Default for Deeds<S> {
@@ -112,6 +114,7 @@ impl<E: Entity, T: Token> Durable<E, T> {
         }
         let Some(deeds) = self.deeds.0.as_mut().filter(|deeds| deeds.changed) else { return };
         // A row that is loaded and not claimed may be another's by now.
+        let is_saving = matches!(self.phase, Phase::Saving { .. });
         let (state, is_being_born) = match &self.phase {
             Phase::Ready(committed) if committed.record.epoch >= around.fence => (&committed.record.state, false),
             Phase::Saving { flight, .. } if planted!(PerformedBeforeSave) => (&flight.next.record.state, false),
@@ -137,15 +140,18 @@ impl<E: Entity, T: Token> Durable<E, T> {
             let Some(deed) = begun.iter_mut().find(|deed| deed.step == step) else {
                 if begun.len() < OUT_MAX {
                     let number = op_id();
-                    begun.push(Deed { step, number, attempts: 0, inherited, again_at_ms: None });
+                    begun.push(Deed { step, number, attempts: 0, inherited, again_at_ms: None, answered: false });
                     out.push(Output::Perform { number, call, nth: if inherited { Try::Again } else { Try::First } });
                 }
                 continue;
             };
             match deed.again_at_ms {
+                // Looked at again when the save is over.
+                Some(_) if deed.answered && is_saving => {}
                 Some(at_ms) if at_ms <= around.mono_ms => {
                     deed.number = op_id();
                     deed.again_at_ms = None;
+                    deed.answered = false;
                     out.push(Output::Perform { number: deed.number, call, nth: Try::Again });
                 }
                 Some(at_ms) => next_ms = next_ms.min(at_ms),
@@ -187,6 +193,7 @@ impl<E: Entity, T: Token> Durable<E, T> {
         };
         let at_ms = around.mono_ms.saturating_add(pause_ms);
         deed.again_at_ms = Some(at_ms);
+        deed.answered = result.is_ok();
         let once = (deed.attempts == 0 && !deed.inherited) || planted!(OnceAssumed);
         deed.attempts = deed.attempts.saturating_add(1);
         let step = deed.step;
