@@ -41,6 +41,11 @@ impl Orders {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// What is served of it under its last order; what an earlier ownership left behind is nobody's.
+    fn served(orders: &BTreeMap<u16, Order>, shard: u16, place: Option<Arc<Served>>) -> Option<Arc<Served>> {
+        place.filter(|served| orders.get(&shard).is_some_and(|order| order.owned.epoch == served.owned.epoch))
+    }
+
     fn is_wanted(orders: &BTreeMap<u16, Order>, owned: OwnedShard) -> bool {
         orders.get(&owned.shard.0).is_some_and(|order| order.owned.epoch == owned.epoch && !order.is_closed)
     }
@@ -58,7 +63,7 @@ impl Hosting {
         Self { ground, supervisor }
     }
 
-    fn served(&self, shard: u16) -> Option<Arc<Served>> {
+    fn place(&self, shard: u16) -> Option<Arc<Served>> {
         self.ground.places.get(usize::from(shard))?.load_full()
     }
 
@@ -91,7 +96,7 @@ impl Host for Hosting {
             if let Some(order) = orders.get_mut(&shard) {
                 order.is_closed = true;
             }
-            self.served(shard)
+            Orders::served(&orders, shard, self.place(shard))
         };
         // Not served yet, it has begun nothing, and will not.
         let Some(served) = served else { return settled(true) };
@@ -111,7 +116,7 @@ impl Host for Hosting {
                 order.is_closed = false;
                 *order
             });
-            (order, self.served(shard))
+            (order, Orders::served(&orders, shard, self.place(shard)))
         };
         match (served, order) {
             (Some(served), _) => {
@@ -192,15 +197,21 @@ impl Watched {
         let setting = self.setting(owned);
         let (actor, _) = Actor::spawn_linked(None, ShardActor, setting.clone(), myself.get_cell()).await?;
         let served = Served { door: Arc::clone(&setting.door), actor: ArcSwap::from_pointee(actor.clone()), owned };
-        {
+        let left = {
             let orders = ground.orders.held();
             if !Orders::is_wanted(&orders, owned) {
                 actor.stop(None); // asked nothing, it has done nothing
                 return Ok(());
             }
-            if place.swap(Some(Arc::new(served))).is_none() {
-                ground.served.fetch_add(1, Ordering::Relaxed);
+            place.swap(Some(Arc::new(served)))
+        };
+        match left {
+            // A fence ended an earlier ownership; this node has the shard again.
+            Some(left) => {
+                left.door.close_for_good();
+                let _ = left.actor.load().send_message(Message::Abandon); // crashed, it has nothing
             }
+            None => drop(ground.served.fetch_add(1, Ordering::Relaxed)),
         }
         if let Some(closed_at) = owned.closed_at {
             let dark = Duration::from_millis(clock::now().since_ms(closed_at));

@@ -66,3 +66,19 @@ async fn a_shard_that_is_kept_after_all_is_served_as_the_last_order_says() {
     }
     assert!(ground.cluster_status().moving.is_empty());
 }
+
+#[tokio::test]
+async fn what_an_earlier_ownership_left_behind_stands_in_nobodys_way() {
+    let (system, host) = idle().await;
+    // Fenced, the first ownership ends without an order to let go.
+    host.adopt(owned(0, 1));
+    assert_eq!(served(&system, &host).await, [(0, 1)]);
+    host.adopt(owned(0, 5));
+    assert_eq!(release(&host, 0).try_recv(), Ok(true), "nothing of the new one has begun");
+    host.reopen(0);
+    host.adopt(owned(1, 5));
+    while !system.handle().cluster_status().shards.iter().any(|owned| owned.shard == 1) {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(served(&system, &host).await, [(0, 5), (1, 5)]);
+}
