@@ -245,6 +245,7 @@ pub(super) fn errand(call: Call, terms: &Terms<'_>) -> Result<Errand, Again> {
 pub(super) fn done(checkout: CheckoutId, answer: Answer) -> Result<Done, Again> {
     match answer {
         Answer::Checkout(Ok(())) => Ok(Done::Opened),
+        Answer::Checkout(Err(checkout::Refusal::NotOpen(_))) => Ok(Done::Over),
         Answer::Checkout(Err(refusal)) => {
             tracing::error!(checkout.id = %checkout, %refusal, "a cart was refused its checkout");
             Err(Again)

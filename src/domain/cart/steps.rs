@@ -48,8 +48,10 @@ impl fmt::Debug for Call {
 /// How a deed ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Done {
-    /// The checkout exists, or existed: it lets the cart go by itself.
+    /// The checkout exists: it lets the cart go by itself.
     Opened,
+    /// It has been, and is over.
+    Over,
 }
 
 /// What must still be done, derived from the state alone.
@@ -73,5 +75,6 @@ pub fn pending(cart: &Cart) -> Vec<(Step, Call)> {
 pub const fn on_done(step: Step, done: Done) -> Command {
     match (step, done) {
         (Step::Open(checkout), Done::Opened) => Command::Opened { checkout },
+        (Step::Open(checkout), Done::Over) => Command::LetGo { checkout },
     }
 }

@@ -247,7 +247,8 @@ proptest! {
         prop_assert!(after.codes.iter().all(|rule| !frozen.codes.iter().any(|used| used.code == rule.code)), "used up");
         invariants(&after);
         // Told twice, or told late: nothing.
-        for late in [settle, Command::LetGo { checkout: checkout(9) }, on_done(step, Done::Opened)] {
+        let late = [on_done(step, Done::Opened), on_done(step, Done::Over)];
+        for late in [settle, Command::LetGo { checkout: checkout(9) }].into_iter().chain(late) {
             prop_assert_eq!(apply(&mut cart, &late, 9), Ok(0));
         }
         prop_assert_eq!(cart.unwrap(), after);
@@ -342,6 +343,16 @@ fn with(products: &[(u8, u16)]) -> Option<Cart> {
         apply(&mut cart, &Command::Add(addition(*product, 0, *quantity)), 2).unwrap();
     }
     cart
+}
+
+/// Begun anew under a key that it had forgotten, its checkout may be one that has ended.
+#[test]
+fn a_checkout_that_is_over_already_lets_the_cart_go() {
+    let mut cart = with(&[(1, 2)]);
+    apply(&mut cart, &begin(1), 3).unwrap();
+    assert_eq!(apply(&mut cart, &on_done(Step::Open(checkout(1)), Done::Over), 4), Ok(1));
+    let cart = cart.unwrap();
+    assert!(cart.status == Status::Open && cart.checkout.is_none() && cart.lines.len() == 1);
 }
 
 #[test]

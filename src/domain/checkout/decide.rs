@@ -35,7 +35,13 @@ pub fn decide(checkout: Option<&Checkout>, command: &Command, context: &Context)
         return Err(Refusal::RevisionMismatch { present: checkout.revision });
     }
     let change = match command {
-        Command::Create(create) if create.id == checkout.id && create.cart == checkout.cart => None,
+        Command::Create(create) if create.id == checkout.id && create.cart == checkout.cart => {
+            if checkout.has_let_go() {
+                // Its cart has begun it anew, under a key that it had forgotten: nobody else would let it go.
+                return Err(Refusal::NotOpen(checkout.visible_status()));
+            }
+            None
+        }
         Command::Create(_) => return Err(Refusal::NotFound),
         Command::Patch(change) => patch(checkout, change, context.now)?,
         Command::Complete { gateway, token } => complete(checkout, gateway, token, context.now)?,

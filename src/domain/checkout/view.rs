@@ -82,6 +82,12 @@ impl Checkout {
         matches!(self.phase, Phase::Holding)
     }
 
+    /// Whether its cart was told how it ended, and will be told nothing more.
+    #[must_use]
+    pub const fn has_let_go(&self) -> bool {
+        matches!(self.phase, Phase::Remembering(_) | Phase::Forgetting(_) | Phase::Ended(_))
+    }
+
     /// Whether nothing will happen to it any more.
     #[must_use]
     pub const fn is_ended(&self) -> bool {

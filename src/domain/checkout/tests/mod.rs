@@ -527,3 +527,18 @@ fn what_is_held_first_is_held_from_when_its_cart_asked() {
     apply(&mut early, &Command::Create(Box::new(create())), START - 50_000).unwrap();
     assert_eq!(untils(early.as_ref().unwrap()), [START - 50_000 + HOLD_FIRST_MS; 3]);
 }
+
+#[test]
+fn one_that_has_let_its_cart_go_says_so_to_whoever_begins_it_anew() {
+    let again = Command::Create(Box::new(create()));
+    let mut checkout = made();
+    for (phase, told) in [
+        (Phase::Settling, Ok(0)),
+        (Phase::LettingGo(Undone::Cancelled), Ok(0)),
+        (Phase::Remembering(End::Completed), Err(Refusal::NotOpen(Status::Completed))),
+        (Phase::Ended(End::Undone(Undone::Expired)), Err(Refusal::NotOpen(Status::Expired))),
+    ] {
+        checkout.as_mut().unwrap().phase = phase;
+        assert_eq!(apply(&mut checkout, &again, START + 5), told, "{phase:?}");
+    }
+}
