@@ -99,7 +99,11 @@ fn take<E: Hosted>(
         }
         To::Loaded(number, result) => Input::Loaded(number, result),
         To::Saved(op_id, saved) => Input::Saved(op_id, saved),
+        // Nothing is saved any more once the shard has said that it is still: its next owner begins the deed again, or this
+        // one, should it stay.
+        To::Performed(number, _) if is_elsewhere => Input::Performed(number, Err(Again)),
         To::Performed(number, result) => Input::Performed(number, result),
+        To::Published { up_to, .. } if is_elsewhere => Input::Published { up_to, published: false },
         To::Published { up_to, published } => Input::Published { up_to, published },
         To::Wake(armed) => Input::Wake(armed),
         To::Tick => Input::Tick,

@@ -213,6 +213,7 @@ impl Actor for ShardActor {
             Message::Reopen => {
                 state.released = false;
                 state.releasing.clear();
+                state.tick(&myself, &around); // of the time when nothing was done
             }
             Message::Abandon => {
                 state.kinds.abandon();
@@ -285,6 +286,9 @@ impl State {
 
     fn tick(&mut self, myself: &ActorRef<Message>, around: &Surroundings) {
         self.tick_at_ms = None;
+        if self.is_elsewhere() {
+            return; // they wait for who has the shard then
+        }
         while let Some(Reverse((at_ms, kind, id))) = self.timers.peek().copied() {
             if at_ms > around.mono_ms {
                 break;
