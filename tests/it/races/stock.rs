@@ -110,7 +110,10 @@ async fn a_unit_given_back_while_others_ask_for_it_is_sold_once() {
             .collect();
         assert!(begun.len() <= 1, "one unit, {} shoppers", begun.len());
         (held, holder) = match begun.pop() {
-            Some(found) => found,
+            Some(found) => {
+                sale.begun(&found.0);
+                found
+            }
             // All of them came before it was back: now it is there.
             None => {
                 sale.stocked(&sku, 1, 0, 0).await;
@@ -118,7 +121,6 @@ async fn a_unit_given_back_while_others_ask_for_it_is_sold_once() {
                 (shopper.begin(&sale).await, shopper)
             }
         };
-        sale.begun(&held);
         assert_eq!(sale.stock(&sku).await.held, 1, "round {round}");
     }
     holder.address(&held).await;
