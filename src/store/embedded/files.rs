@@ -12,6 +12,7 @@ use std::{
     io::{self, ErrorKind, Read, Seek, SeekFrom, Write},
     os::unix::fs::{DirBuilderExt, FileExt, MetadataExt},
     path::{Path, PathBuf},
+    thread,
 };
 
 use fjall::{Database, Keyspace, KeyspaceCreateOptions};
@@ -26,6 +27,11 @@ const MEMTABLE_BYTES: u64 = 2 * 1024 * 1024;
 const JOURNAL_BYTES_MAX: u64 = 64 * 1024 * 1024;
 /// Background threads: one flushes while another compacts, so that a compaction does not stall saves.
 const WORKER_THREADS: usize = 2;
+/// How much the background threads give way to those that answer shoppers: where these share a core, a flush would
+/// keep each of them from it for milliseconds. With this they are let through at once, and a flush still gets a tenth of a
+/// core that is never idle.
+#[cfg(target_os = "linux")]
+const BACKGROUND_NICE: i32 = 10;
 /// Step of a copy: blocks of zeros of this size stay holes.
 const COPY_BLOCK_BYTES: usize = 64 * 1024;
 
@@ -100,13 +106,16 @@ impl Directory {
     }
 
     fn open_database(&self, path: &Path) -> Result<Tree, fjall::Error> {
-        let db = Database::builder(path)
-            .cache_size(self.options.cache_bytes)
-            .max_journaling_size(JOURNAL_BYTES_MAX)
-            .worker_threads(WORKER_THREADS)
-            // Every batch says itself how it is persisted.
-            .manual_journal_persist(true)
-            .open()?;
+        let open = || {
+            Database::builder(path)
+                .cache_size(self.options.cache_bytes)
+                .max_journaling_size(JOURNAL_BYTES_MAX)
+                .worker_threads(WORKER_THREADS)
+                // Every batch says itself how it is persisted.
+                .manual_journal_persist(true)
+                .open()
+        };
+        let db = giving_way(open)?;
         let options = || KeyspaceCreateOptions::default().max_memtable_size(MEMTABLE_BYTES);
         let rows = db.keyspace("rows", options)?;
         let index = db.keyspace("index", options)?;
@@ -178,6 +187,17 @@ impl Directory {
     fn copies_dir(&self) -> PathBuf {
         self.options.dir.join("journals.new")
     }
+}
+
+/// Runs `open` on a thread of lower priority, which the threads that it starts inherit.
+fn giving_way<T: Send>(open: impl FnOnce() -> T + Send) -> T {
+    let run = || {
+        // Elsewhere than on Linux it would be the whole process's.
+        #[cfg(target_os = "linux")]
+        let _ = rustix::process::nice(BACKGROUND_NICE); // without it there are only more waits
+        open()
+    };
+    thread::scope(|scope| scope.spawn(run).join()).unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }
 
 /// Makes the directory for its owner alone: it holds shoppers' data and the cluster's keys.

@@ -117,6 +117,34 @@ async fn rot_within_what_was_synced_is_an_error_and_changes_nothing() {
     }
 }
 
+/// The scheduling priorities of this process's threads of that name.
+#[cfg(target_os = "linux")]
+fn nices(name: &str) -> Vec<i64> {
+    /// In what follows the name in `/proc/PID/task/TID/stat` (proc_pid_stat(5)).
+    const NICE_AT: usize = 16;
+    let stat = |task: std::io::Result<std::fs::DirEntry>| {
+        let stat = std::fs::read_to_string(task.ok()?.path().join("stat")).ok()?; // it may have ended
+        let (left, right) = stat.rsplit_once(") ")?;
+        left.ends_with(&format!("({name}")).then(|| right.split(' ').nth(NICE_AT)?.parse().ok()).flatten()
+    };
+    std::fs::read_dir("/proc/self/task").unwrap().filter_map(stat).collect()
+}
+
+/// A flush that shares a core with those who answer shoppers must not keep them from it.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn the_databases_own_threads_give_way_and_the_writer_does_not() {
+    let dir = TempDir::new("store");
+    let _store = open(&dir);
+    // A thread names itself once it runs.
+    let both = async || {
+        let (theirs, writers) = (nices("fjall:worker"), nices("store-writer"));
+        (theirs.len() >= 2 && !writers.is_empty()).then_some((theirs, writers))
+    };
+    let (theirs, writers) = until("the threads have their names", both).await;
+    assert!(theirs.iter().all(|nice| writers.iter().all(|writer| nice > writer)), "{theirs:?} {writers:?}");
+}
+
 #[tokio::test]
 async fn a_scan_frees_the_place_of_expired_rows() {
     let dir = TempDir::new("store");
