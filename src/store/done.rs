@@ -8,7 +8,7 @@ use super::{Reason, Saved};
 pub struct Done(Option<Box<dyn FnOnce(Saved) + Send>>);
 
 impl Done {
-    /// Calls `tell` with the end of the save. It runs on the store's own thread: it must not wait.
+    /// Calls `tell` with the end of the save. It runs where the store tells everyone: it must not wait.
     pub fn new(tell: impl FnOnce(Saved) + Send + 'static) -> Self {
         Self(Some(Box::new(tell)))
     }

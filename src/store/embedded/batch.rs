@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, io, thread, time::Duration};
 
 use fjall::PersistMode;
-use tokio::sync::oneshot;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::{
     files::Tree,
@@ -32,33 +32,52 @@ enum Failure {
     MaybeWritten(Reason),
 }
 
-/// Writes and answers a batch. `Err` = writes must stop, everyone in the batch has been told.
-pub(super) fn write(tree: &Tree, jobs: Vec<Job>) -> Result<(), Reason> {
+/// What became of a batch, for everyone who has a job in it.
+pub(super) struct Ended {
+    decided: Vec<Decided>,
+    committed: Result<(), Failure>,
+    /// Given back when everyone is answered.
+    _places: Vec<OwnedSemaphorePermit>,
+}
+
+/// Writes a batch.
+pub(super) fn write(tree: &Tree, jobs: Vec<Job>) -> Ended {
     let mut batch = Batch::default();
-    // Places are given back when everyone is answered.
-    let (decided, _places): (Vec<_>, Vec<_>) =
-        jobs.into_iter().map(|job| (batch.decide(tree, job.work), job.place)).unzip();
-    let result = batch.commit(tree);
-    for decided in decided {
-        match decided {
-            Decided::Save(done, saved) => {
-                // An answer that the batch did not change may rest on another save of the batch: it falls with it.
-                done.tell(match &result {
-                    Ok(()) => saved,
-                    Err(Failure::NotWritten(reason)) => Saved::Refused(reason.clone()),
-                    Err(Failure::MaybeWritten(reason)) => Saved::Unknown(reason.clone()),
-                });
-            }
-            Decided::Index(done) => {
-                let _ = done.send(match &result {
-                    Ok(()) => Ok(()),
-                    Err(Failure::NotWritten(reason) | Failure::MaybeWritten(reason)) => Err(reason.clone()),
-                });
-            }
-            Decided::Nobody => {}
+    let (decided, places) = jobs.into_iter().map(|job| (batch.decide(tree, job.work), job.place)).unzip();
+    Ended { decided, committed: batch.commit(tree), _places: places }
+}
+
+impl Ended {
+    /// Why writes must stop, if they must.
+    pub(super) fn failure(&self) -> Option<Reason> {
+        match &self.committed {
+            Ok(()) => None,
+            Err(Failure::NotWritten(reason) | Failure::MaybeWritten(reason)) => Some(reason.clone()),
         }
     }
-    result.map_err(|(Failure::NotWritten(reason) | Failure::MaybeWritten(reason))| reason)
+
+    /// Answers everyone.
+    pub(super) fn tell(self) {
+        for decided in self.decided {
+            match decided {
+                Decided::Save(done, saved) => {
+                    // An answer that the batch did not change may rest on another save of the batch: it falls with it.
+                    done.tell(match &self.committed {
+                        Ok(()) => saved,
+                        Err(Failure::NotWritten(reason)) => Saved::Refused(reason.clone()),
+                        Err(Failure::MaybeWritten(reason)) => Saved::Unknown(reason.clone()),
+                    });
+                }
+                Decided::Index(done) => {
+                    let _ = done.send(match &self.committed {
+                        Ok(()) => Ok(()),
+                        Err(Failure::NotWritten(reason) | Failure::MaybeWritten(reason)) => Err(reason.clone()),
+                    });
+                }
+                Decided::Nobody => {}
+            }
+        }
+    }
 }
 
 /// Who is to be told what once the batch is on disk.

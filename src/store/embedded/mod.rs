@@ -13,7 +13,10 @@ use std::{
 };
 
 use futures_util::future::BoxFuture;
-use tokio::sync::{RwLock, Semaphore, oneshot};
+use tokio::{
+    runtime::Handle,
+    sync::{RwLock, Semaphore, oneshot},
+};
 
 use self::{
     files::{Directory, Tree},
@@ -120,6 +123,9 @@ impl Embedded {
     ///
     /// # Errors
     /// When another process has the directory open, or the directory or the database in it cannot be used.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime.
     pub fn open(options: Options) -> Result<Self, OpenError> {
         let dir = options.dir.clone();
         let io_failed = |source| OpenError::Io { dir: dir.clone(), source };
@@ -140,7 +146,7 @@ impl Embedded {
             places: Arc::new(Semaphore::new(QUEUE_JOBS_MAX)),
             reads: Arc::new(Semaphore::new(READS_MAX)),
         });
-        let writer = Writer::new(directory, shared.clone());
+        let writer = Writer::new(directory, shared.clone(), Handle::current());
         let writer = std::thread::Builder::new()
             .name("store-writer".to_owned())
             .spawn(move || writer.run())

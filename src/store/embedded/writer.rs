@@ -1,4 +1,4 @@
-//! The thread that writes: takes all that waits, checks versions, commits one synced batch, then answers.
+//! The thread that writes: takes all that waits, checks versions, commits one synced batch, then has everyone answered.
 //!
 //! A commit that fails poisons fjall's database, and may or may not have reached the disk. From then on the writer
 //! refuses, and tries now and then to make the database anew: it copies the journals (see `files`), closes,
@@ -9,7 +9,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use tokio::{
+    runtime::Handle,
+    sync::{OwnedSemaphorePermit, oneshot},
+};
 
 use super::{Shared, batch, files::Directory, layout::ROW_KEY_BYTES, queue::Next};
 use crate::{
@@ -95,6 +98,8 @@ struct Refusing {
 pub(super) struct Writer {
     directory: Directory,
     shared: Arc<Shared>,
+    /// On which it answers.
+    runtime: Handle,
     /// Jobs in the batch before.
     jobs_before: usize,
     /// How long the last commit took, and the one before.
@@ -105,10 +110,11 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    pub(super) fn new(directory: Directory, shared: Arc<Shared>) -> Self {
+    pub(super) fn new(directory: Directory, shared: Arc<Shared>, runtime: Handle) -> Self {
         let (jobs_before, commits_took) = (0, [Duration::ZERO; 2]);
         let (refusing, space_at, disk_bytes_at) = (None, None, None);
-        let mut writer = Self { directory, shared, jobs_before, commits_took, refusing, space_at, disk_bytes_at };
+        let mut writer =
+            Self { directory, shared, runtime, jobs_before, commits_took, refusing, space_at, disk_bytes_at };
         writer.publish_health();
         writer
     }
@@ -143,18 +149,19 @@ impl Writer {
         #[expect(clippy::cast_precision_loss, reason = "at most a thousand")]
         metrics().store_batch_writes.observe(jobs.len() as f64);
         let began = Instant::now();
-        let shared = self.shared.clone();
-        let tree = shared.tree.blocking_read();
-        let result = match tree.as_ref() {
-            Some(tree) => batch::write(tree, jobs),
-            // Unreachable: the writer refuses while the database is closed.
-            None => Err(Reason::new("the database is closed")),
+        let ended = {
+            let tree = self.shared.tree.blocking_read();
+            // There always is one: the writer refuses while the database is closed.
+            let Some(tree) = tree.as_ref() else { return };
+            batch::write(tree, jobs)
         };
-        drop(tree);
         self.commits_took = [began.elapsed(), self.commits_took[0]];
-        match result {
-            Ok(()) => self.publish_health(),
-            Err(reason) => self.start_refusing(reason, true),
+        let failure = ended.failure();
+        // From here each answer would wake a thread of the runtime; there, all but the first find theirs awake.
+        self.runtime.spawn(async move { ended.tell() });
+        match failure {
+            None => self.publish_health(),
+            Some(reason) => self.start_refusing(reason, true),
         }
     }
 

@@ -27,9 +27,10 @@ const ANSWER: &str = "@answer ";
 #[test]
 fn child_entry() {
     let Some(dir) = std::env::var_os(DIR_VARIABLE) else { return };
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    let _within = runtime.enter();
     let store: Arc<dyn Store> = Arc::new(Embedded::open(contract::options_in(Path::new(&dir))).unwrap());
     println!("\n{ANSWER}0 open");
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     for line in std::io::stdin().lines() {
         let line = line.unwrap();
         let store = store.clone();
