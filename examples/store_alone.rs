@@ -101,8 +101,8 @@ async fn fill(store: Arc<dyn Store>, carts: u64) -> io::Result<()> {
                 for _ in (writer..carts).step_by(FILL_IN_FLIGHT as usize) {
                     let cart = cart();
                     let id = cart.id.0.0;
-                    let (receipts, unsent, effects) = (Vec::new(), Box::default(), Box::default());
-                    let record = Record { epoch: 1, op_id: 1, state: cart, receipts, unsent, effects, armed: None };
+                    let (receipts, unsent) = (Default::default(), Box::default());
+                    let record = Record { epoch: 1, op_id: 1, state: cart, receipts, unsent, armed: None };
                     let body = codec::encode_cart(&record).map_err(io::Error::other)?;
                     let done = store.save(Kind::Cart, id, Expect::Absent, row(Expect::Absent, body), vec![]).await;
                     if done != Saved::Applied {
@@ -141,8 +141,8 @@ fn cart() -> Cart {
         status: Status::Open,
         currency: Currency::EUR,
         lines: (1..=3).map(line).collect(),
-        saved: Vec::new(),
-        codes: Vec::new(),
+        saved: Default::default(),
+        codes: Default::default(),
         checkout: None,
         line_next: 4,
         note: None,

@@ -5,6 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use thin_vec::ThinVec;
 use tokio::sync::watch;
 
 use super::{
@@ -269,9 +270,8 @@ impl Handle {
             epoch: 0,
             op_id: 0,
             state: Arc::clone(&answer.state),
-            receipts: Vec::new(),
+            receipts: ThinVec::new(),
             unsent: Box::default(),
-            effects: Box::default(),
             armed: None,
         };
         match E::encode(&record) {

@@ -31,7 +31,7 @@ use crate::{
 };
 
 /// What an actor in memory costs beside its state: machine, map entries, allocator.
-const RESIDENT_OVERHEAD_BYTES: usize = 416;
+const RESIDENT_OVERHEAD_BYTES: usize = 368;
 /// What a receipt costs.
 const RECEIPT_BYTES: usize = 48;
 

@@ -15,7 +15,7 @@ use bytes::Bytes;
 use super::{
     cart_v2::{CartV2, InCheckoutV2, StatusV2},
     envelope::{self, DecodeError, EncodeError, ROW_BYTES_MAX, RecordKind},
-    record::{Armed, Effect, Receipt, Record, Unsent},
+    record::{Armed, Receipt, Record, Unsent},
     rule_v1::RuleV1,
 };
 use crate::domain::{
@@ -186,13 +186,8 @@ impl<S> Encode for Written<'_, S> {
             unsent.at.0.encode(to)?;
             unsent.body.encode(to)
         })?;
-        each(&record.effects, to, |effect: &Effect, to| {
-            effect.key.encode(to)?;
-            effect.kind.encode(to)?;
-            effect.due.0.encode(to)?;
-            effect.attempts.encode(to)?;
-            effect.body.encode(to)
-        })?;
+        // No effects: what must be done follows from the state.
+        0_u64.encode(to)?;
         record.armed.map(|armed| ArmedV1 { due: armed.due.0, version: armed.version }).encode(to)?;
         if *version == 1 {
             return Ok(());
@@ -280,10 +275,9 @@ impl From<UnsentV1> for Unsent {
     }
 }
 
-impl From<EffectV1> for Effect {
-    fn from(v1: EffectV1) -> Self {
-        Self { key: v1.key, kind: v1.kind, due: UnixMillis(v1.due), attempts: v1.attempts, body: v1.body.into() }
-    }
+/// Refuses effects: the frozen records have a place for them, in which no release has written anything.
+pub(super) fn none(effects: &[EffectV1]) -> Result<(), DecodeError> {
+    if effects.is_empty() { Ok(()) } else { Err(DecodeError::Malformed("effects, which no release writes".to_owned())) }
 }
 
 impl From<ArmedV1> for Armed {

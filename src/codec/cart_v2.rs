@@ -1,11 +1,12 @@
 //! `CartV2`, frozen: what carts have had since codes and checkouts came, and how a cart is read back.
 
 use bincode::{Decode, Encode};
+use thin_vec::ThinVec;
 
 use super::{
-    cart::{ArmedV1, CartV1, EffectV1, LineV1, OwnerV1, ReceiptV1, StatusV1, UnsentV1},
+    cart::{ArmedV1, CartV1, EffectV1, LineV1, OwnerV1, ReceiptV1, StatusV1, UnsentV1, none},
     envelope::DecodeError,
-    record::{Armed, Effect, Receipt, Record, Unsent},
+    record::{Armed, Receipt, Record, Unsent},
     rule_v1::RuleV1,
 };
 use crate::domain::{
@@ -125,6 +126,7 @@ impl TryFrom<CartV2> for Record<Cart> {
     type Error = DecodeError;
 
     fn try_from(v2: CartV2) -> Result<Self, DecodeError> {
+        none(&v2.effects)?;
         let currency = std::str::from_utf8(&v2.currency)
             .ok()
             .and_then(|text| Currency::parse(text).ok())
@@ -175,7 +177,6 @@ impl TryFrom<CartV2> for Record<Cart> {
             state,
             receipts: v2.receipts.into_iter().map(Receipt::from).collect(),
             unsent: v2.unsent.into_iter().map(Unsent::from).collect(),
-            effects: v2.effects.into_iter().map(Effect::from).collect(),
             armed: v2.armed.map(Armed::from),
         })
     }
@@ -193,15 +194,24 @@ impl TryFrom<InCheckoutV2> for InCheckout {
     }
 }
 
-fn lines(lines: Vec<LineV1>) -> Result<Vec<Line>, DecodeError> {
-    lines.into_iter().map(Line::try_from).collect()
+fn lines(lines: Vec<LineV1>) -> Result<ThinVec<Line>, DecodeError> {
+    all(lines, Line::try_from)
 }
 
-fn codes(codes: Vec<RuleV1>) -> Result<Vec<Rule>, DecodeError> {
+fn codes(codes: Vec<RuleV1>) -> Result<ThinVec<Rule>, DecodeError> {
     if codes.len() > CODES_MAX {
         return Err(malformed("more codes than a cart may have"));
     }
-    let codes: Vec<Rule> = codes.into_iter().map(Rule::try_from).collect::<Result<_, _>>()?;
+    let codes = all(codes, Rule::try_from)?;
     let twice = codes.iter().enumerate().any(|(at, rule)| codes[..at].iter().any(|before| before.code == rule.code));
     if twice { Err(malformed("a code twice")) } else { Ok(codes) }
+}
+
+/// Everything read, in exactly the room that it needs.
+fn all<V1, T>(items: Vec<V1>, read: impl Fn(V1) -> Result<T, DecodeError>) -> Result<ThinVec<T>, DecodeError> {
+    let mut all = ThinVec::with_capacity(items.len());
+    for item in items {
+        all.push(read(item)?);
+    }
+    Ok(all)
 }

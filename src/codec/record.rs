@@ -1,5 +1,7 @@
 //! What one actor's row carries: its state and everything that must be committed together with it.
 
+use thin_vec::ThinVec;
+
 use crate::domain::UnixMillis;
 
 /// An actor's state and all that is committed with it.
@@ -12,11 +14,9 @@ pub struct Record<S> {
     /// The actor's state.
     pub state: S,
     /// What keyed commands did, oldest first.
-    pub receipts: Vec<Receipt>,
+    pub receipts: ThinVec<Receipt>,
     /// Events that no sink has acknowledged yet, oldest first.
     pub unsent: Box<[Unsent]>,
-    /// Side effects that must still be performed, oldest first.
-    pub effects: Box<[Effect]>,
     /// The agenda entry that will wake this actor.
     pub armed: Option<Armed>,
 }
@@ -43,21 +43,6 @@ pub struct Unsent {
     pub kind: u16,
     /// When it happened.
     pub at: UnixMillis,
-    /// Its data.
-    pub body: Box<[u8]>,
-}
-
-/// A side effect on its way out.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Effect {
-    /// The key under which it is performed, always the same.
-    pub key: u128,
-    /// Its type, in the actor's own numbers.
-    pub kind: u16,
-    /// Not before this moment.
-    pub due: UnixMillis,
-    /// How often it was tried.
-    pub attempts: u32,
     /// Its data.
     pub body: Box<[u8]>,
 }

@@ -5,9 +5,9 @@
 use bincode::{Decode, Encode};
 
 use super::{
-    cart::{ArmedV1, EffectV1, ReceiptV1, UnsentV1},
+    cart::{ArmedV1, EffectV1, ReceiptV1, UnsentV1, none},
     envelope::DecodeError,
-    record::{Armed, Effect, Receipt, Record, Unsent},
+    record::{Armed, Receipt, Record, Unsent},
 };
 
 /// Version 1, frozen: the order of the fields is the format.
@@ -38,20 +38,13 @@ impl<S> RecordV1<S> {
             at: unsent.at.0,
             body: unsent.body.to_vec(),
         };
-        let effect = |effect: &Effect| EffectV1 {
-            key: effect.key,
-            kind: effect.kind,
-            due: effect.due.0,
-            attempts: effect.attempts,
-            body: effect.body.to_vec(),
-        };
         Self {
             epoch: record.epoch,
             op_id: record.op_id,
             state,
             receipts: record.receipts.iter().map(receipt).collect(),
             unsent: record.unsent.iter().map(unsent).collect(),
-            effects: record.effects.iter().map(effect).collect(),
+            effects: Vec::new(),
             armed: record.armed.map(|Armed { due, version }| ArmedV1 { due: due.0, version }),
         }
     }
@@ -64,13 +57,13 @@ impl<S> RecordV1<S> {
         self,
         read: impl FnOnce(S) -> Result<T, DecodeError>,
     ) -> Result<Record<T>, DecodeError> {
+        none(&self.effects)?;
         Ok(Record {
             epoch: self.epoch,
             op_id: self.op_id,
             state: read(self.state)?,
             receipts: self.receipts.into_iter().map(Receipt::from).collect(),
             unsent: self.unsent.into_iter().map(Unsent::from).collect(),
-            effects: self.effects.into_iter().map(Effect::from).collect(),
             armed: self.armed.map(Armed::from),
         })
     }

@@ -6,6 +6,8 @@ use std::{
     time::Duration,
 };
 
+use thin_vec::ThinVec;
+
 use super::{
     Committed, Durable, Entity, Flight, Note, Output, Phase, Rider, SaveOrder, Surroundings, Token, Verdict, Work,
     deeds::LOOK_AFTER_MS,
@@ -33,7 +35,7 @@ struct Turn<'a, E: Entity, T> {
     now: UnixMillis,
     /// The state after the events so far; `None` = none yet.
     state: Option<E::State>,
-    receipts: Vec<Receipt>,
+    receipts: ThinVec<Receipt>,
     armed: Option<Armed>,
     /// What others shall be told of it.
     told: Told,
@@ -199,7 +201,7 @@ impl<'a, E: Entity, T: Token> Turn<'a, E, T> {
             base,
             now: base.map_or(wall, |base| wall.max(base.updated_at)),
             state: None,
-            receipts: record.map_or_else(Vec::new, |record| record.receipts.clone()),
+            receipts: record.map_or_else(ThinVec::new, |record| record.receipts.clone()),
             armed: record.and_then(|record| record.armed),
             told: Told::default(),
             sent,
@@ -357,7 +359,6 @@ impl<'a, E: Entity, T: Token> Turn<'a, E, T> {
             None => return Err((self.riders, "a row needs a state".to_owned())),
         };
         let had = self.base.and_then(|base| base.record.armed);
-        let effects = self.base.map(|base| base.record.effects.clone()).unwrap_or_default();
         let unsent = self.base.map_or(&[][..], |base| &base.record.unsent);
         let (unsent, spill) = std::mem::take(&mut self.told).after(unsent, self.sent);
         let arm = self.arm(&state, expect.next(), outbox::look_after(&unsent, self.now, around));
@@ -365,10 +366,10 @@ impl<'a, E: Entity, T: Token> Turn<'a, E, T> {
             self.unmark.extend(had);
         }
         receipts::prune(&mut self.receipts, self.now);
+        self.receipts.shrink_to_fit();
         let ttl_s = E::ttl_s(&state);
         let listed = if self.base.is_none() { E::listed(&state) } else { Vec::new() };
-        let record =
-            Record { epoch: around.epoch, op_id, state, receipts: self.receipts, unsent, effects, armed: self.armed };
+        let record = Record { epoch: around.epoch, op_id, state, receipts: self.receipts, unsent, armed: self.armed };
         let body = match E::encode(&record) {
             Ok(body) => body,
             Err(why) => return Err((self.riders, why)),

@@ -32,6 +32,8 @@ mod tests;
 
 use std::{sync::Arc, time::Duration};
 
+use thin_vec::ThinVec;
+
 pub use self::io::{Again, Entity, Facts, Input, Note, Outcome, Output, SaveOrder, Surroundings, Token};
 pub(super) use self::planted::planted;
 #[cfg(test)]
@@ -54,7 +56,7 @@ pub const WAITING_AGE_MAX_MS: u64 = 2_000;
 pub struct Durable<E: Entity, T> {
     phase: Phase<E, T>,
     /// Oldest first. Taken whole by each turn.
-    waiting: Vec<Waiting<E, T>>,
+    waiting: ThinVec<Waiting<E, T>>,
     /// A tick has been asked for by this moment (`u64::MAX` = none), so that a busy actor asks for one and not for one per command.
     tick_ms: u64,
     /// Whether the next load must be ordered with saves whose outcome this actor does not know.
@@ -158,7 +160,7 @@ impl<E: Entity, T: Token> Default for Durable<E, T> {
     fn default() -> Self {
         Self {
             phase: Phase::Cold,
-            waiting: Vec::new(),
+            waiting: ThinVec::new(),
             tick_ms: u64::MAX,
             doubt: false,
             trouble: None,
@@ -377,16 +379,9 @@ impl<E: Entity, T: Token> Durable<E, T> {
         match E::decode(&row.body) {
             Ok(record) => {
                 self.doubt = false;
-                let Record { epoch: _, op_id: _, state, receipts, unsent, effects, armed } = record;
-                let record = Record {
-                    epoch: row.epoch,
-                    op_id: row.op_id,
-                    state: Arc::new(state),
-                    receipts,
-                    unsent,
-                    effects,
-                    armed,
-                };
+                let Record { epoch: _, op_id: _, state, receipts, unsent, armed } = record;
+                let record =
+                    Record { epoch: row.epoch, op_id: row.op_id, state: Arc::new(state), receipts, unsent, armed };
                 let updated_at = UnixMillis(row.updated_at_ms);
                 let committed = Committed { version: row.version, updated_at, record };
                 out.push(Output::Note(Note::Activated));
@@ -467,7 +462,7 @@ impl<E: Entity, T: Token> Durable<E, T> {
             _ => {}
         }
         if self.waiting.iter().any(|w| w.deadline_ms <= now_ms) {
-            let (over, still): (Vec<_>, _) =
+            let (over, still): (ThinVec<_>, _) =
                 std::mem::take(&mut self.waiting).into_iter().partition(|w| w.deadline_ms <= now_ms);
             self.waiting = still;
             for waiting in over {

@@ -3,6 +3,8 @@
 //! At least [`REMEMBER_MIN_MS`], at most [`REMEMBER_MAX_MS`]; beyond the minimum only the newest [`OLD_MAX`] stay. A young one
 //! is never evicted: who would need its place is refused before being decided.
 
+use thin_vec::ThinVec;
+
 use super::planted::planted;
 use crate::{actors::ask::Key, codec::record::Receipt, domain::UnixMillis};
 
@@ -45,7 +47,7 @@ pub(super) fn look_up(receipts: &[Receipt], key: Key, now: UnixMillis) -> Known 
 }
 
 /// Drops what need not be remembered.
-pub(super) fn prune(receipts: &mut Vec<Receipt>, now: UnixMillis) {
+pub(super) fn prune(receipts: &mut ThinVec<Receipt>, now: UnixMillis) {
     let count = receipts.len();
     let mut place = 0;
     receipts.retain(|receipt| {
@@ -81,7 +83,7 @@ mod tests {
 
     #[test]
     fn a_young_receipt_is_never_evicted_and_its_place_is_refused_instead() {
-        let mut receipts: Vec<_> = (0..YOUNG_MAX as u128).map(|n| receipt(n, 1000 + n as u64)).collect();
+        let mut receipts: ThinVec<_> = (0..YOUNG_MAX as u128).map(|n| receipt(n, 1000 + n as u64)).collect();
         let now = UnixMillis(1000 + REMEMBER_MIN_MS - 1);
         prune(&mut receipts, now);
         assert_eq!(receipts.len(), YOUNG_MAX);
@@ -91,7 +93,7 @@ mod tests {
 
     #[test]
     fn beyond_ten_minutes_the_newest_256_stay_and_none_beyond_a_day() {
-        let mut receipts: Vec<_> = (0..300).map(|n| receipt(n, 0)).collect();
+        let mut receipts: ThinVec<_> = (0..300).map(|n| receipt(n, 0)).collect();
         prune(&mut receipts, UnixMillis(REMEMBER_MIN_MS));
         assert_eq!(receipts.len(), OLD_MAX);
         assert_eq!(receipts[0].key, 44);

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use thin_vec::ThinVec;
+
 use super::{
     Committed, Deeds, Durable, Entity, Note, Outbox, Output, Phase, Rider, SaveOrder, Surroundings, Token, Waiting,
     Work, planted::planted, release, reply,
@@ -104,7 +106,7 @@ impl<E: Entity, T: Token> Durable<E, T> {
         if flight.is_first_birth {
             self.forget_begun();
         }
-        let mut again = Vec::with_capacity(flight.riders.len() + self.waiting.len());
+        let mut again = ThinVec::with_capacity(flight.riders.len() + self.waiting.len());
         for Rider { mut waiting, verdict } in flight.riders {
             if planted!(UntoldWhenDoneAgain) {
                 waiting.since_ms = 0; // known again by that

@@ -229,6 +229,6 @@ impl Entity for TallyEntity {
         let count = next()?;
         let unsent = (0..count).map(|_| unsent(&mut next)).collect::<Result<_, _>>()?;
         let state = Tally { ops, alarm, letters, rings };
-        Ok(Record { epoch, op_id, state, receipts, unsent, effects: Box::default(), armed })
+        Ok(Record { epoch, op_id, state, receipts, unsent, armed })
     }
 }

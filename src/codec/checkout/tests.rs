@@ -1,6 +1,7 @@
 //! A checkout's bytes are frozen, read back, and refused where they are not what a checkout wrote.
 
 use proptest::prelude::*;
+use thin_vec::thin_vec;
 
 use super::{frozen::CheckoutV1, *};
 use crate::{
@@ -153,9 +154,8 @@ fn checkout() -> Record<Checkout> {
             expires_at: UnixMillis(1_795_000_900_000),
             expires_at_max: UnixMillis(1_795_003_600_000),
         },
-        receipts: vec![Receipt { key: u128::MAX, request: 5, at: UnixMillis(9), outcome: 6 }],
+        receipts: thin_vec![Receipt { key: u128::MAX, request: 5, at: UnixMillis(9), outcome: 6 }],
         unsent: Box::default(),
-        effects: Box::default(),
         armed: Some(Armed { due: UnixMillis(1_795_000_060_000), version: 3 }),
     }
 }
@@ -285,7 +285,7 @@ fn the_largest_checkout_fits_in_a_row() {
     largest.state.attempts = vec![declined; ATTEMPTS_MAX - 1];
     largest.state.attempts.push(attempt(Some(&"t".repeat(255)), AttemptState::Pending, Undo::Nothing));
     largest.receipts =
-        vec![Receipt { key: u128::MAX, request: u128::MAX, at: UnixMillis(u64::MAX), outcome: 20 }; 1024];
+        thin_vec![Receipt { key: u128::MAX, request: u128::MAX, at: UnixMillis(u64::MAX), outcome: 20 }; 1024];
     let bytes = encode_checkout(&largest).unwrap();
     assert!(bytes.len() > 190_000, "only {} bytes: this proves little", bytes.len());
     assert_eq!(decode_checkout(&bytes), Ok(largest));

@@ -1,6 +1,7 @@
 //! Stock and discount codes: round trips, what cannot be, the largest rows, what travels between nodes.
 
 use proptest::prelude::*;
+use thin_vec::{ThinVec, thin_vec};
 
 use super::{resealed, samples::cart, wincode_config};
 use crate::{
@@ -25,8 +26,8 @@ const MOVED: [Moved; 3] = [Moved::Shipped, Moved::Restocked(Source::Sold), Moved
 
 /// All that surrounds a state, around another.
 fn around<S>(state: S) -> Record<S> {
-    let Record { epoch, op_id, receipts, unsent, effects, armed, .. } = cart();
-    Record { epoch, op_id, state, receipts, unsent, effects, armed }
+    let Record { epoch, op_id, receipts, unsent, armed, .. } = cart();
+    Record { epoch, op_id, state, receipts, unsent, armed }
 }
 
 fn hold<W>(n: usize, what: W) -> Hold<W> {
@@ -80,8 +81,8 @@ pub(super) fn discount() -> Record<Discount> {
     })
 }
 
-fn receipts() -> Vec<Receipt> {
-    vec![Receipt { key: u128::MAX, request: u128::MAX, at: UnixMillis(u64::MAX), outcome: u32::MAX }; 1024]
+fn receipts() -> ThinVec<Receipt> {
+    thin_vec![Receipt { key: u128::MAX, request: u128::MAX, at: UnixMillis(u64::MAX), outcome: u32::MAX }; 1024]
 }
 
 /// Whatever their numbers: a full row is still a row, or a busy product would stop selling.

@@ -8,10 +8,11 @@ mod wire;
 use std::fmt::Debug;
 
 use proptest::prelude::*;
+use thin_vec::{ThinVec, thin_vec};
 
 use self::samples::{any_cart, cart, cart_v2, head, keys, line, map, member, payment, product, product_v2, rule};
 use super::{
-    cart::CartV1,
+    cart::{CartV1, EffectV1},
     cart_v2::CartV2,
     catalog::{ChunkV1, ChunkV2},
     discount::DiscountV1,
@@ -268,7 +269,7 @@ fn a_cart_that_no_cart_can_be_is_malformed() {
     broken("no units, saved", |record| record.state.saved[0].quantity = 0);
     broken("one line more than fits", |record| {
         record.state.lines = (1..=LINES_MAX as u32).map(line).collect();
-        record.state.saved = vec![line(LINES_MAX as u32 + 1)];
+        record.state.saved = thin_vec![line(LINES_MAX as u32 + 1)];
         record.state.line_next = LINES_MAX as u32 + 2;
     });
     broken("two lines of one name", |record| record.state.lines[1].id = record.state.saved[0].id);
@@ -299,7 +300,7 @@ fn what_version_1_can_say_is_written_as_version_1() {
     assert_eq!(written(|cart| cart.status = Status::Closed), Some(1));
     assert_eq!(written(|cart| cart.status = Status::Expired), Some(1));
     assert_eq!(written(|cart| cart.status = Status::Ordered), Some(2));
-    assert_eq!(written(|cart| cart.codes = vec![rule(1)]), Some(2));
+    assert_eq!(written(|cart| cart.codes = thin_vec![rule(1)]), Some(2));
     assert_eq!(version(&encode_cart(&cart_v2()).unwrap()), Some(2));
     let chunk = |product: &Product| version(&encode_chunk([product]).unwrap());
     assert_eq!([chunk(&product()), chunk(&product_v2())], [Some(1), Some(2)]);
@@ -319,7 +320,7 @@ fn a_checkout_that_no_cart_can_be_in_is_malformed() {
     broken("an open cart", |cart| cart.status = Status::Open);
     broken("opened, with its lines", |cart| cart.checkout.as_mut().unwrap().opened = true);
     broken("nothing to buy", |cart| cart.checkout.as_mut().unwrap().lines.clear());
-    broken("a code twice", |cart| cart.codes = vec![rule(1), rule(1)]);
+    broken("a code twice", |cart| cart.codes = thin_vec![rule(1), rule(1)]);
     broken("one code too many", |cart| cart.codes = (0..=CODES_MAX as u32).map(rule).collect());
     broken("a code without letters", |cart| cart.codes[0].code = Box::default());
     broken("a code of more than everything", |cart| cart.codes[0].worth = Worth::Percent { basis_points: 10_001 });
@@ -389,7 +390,8 @@ fn the_largest_records_read_back() {
     largest.state.lines = (1..=LINES_MAX as u32).map(full).collect();
     largest.state.saved.clear();
     largest.state.line_next = LINES_MAX as u32 + 1;
-    largest.receipts = vec![Receipt { key: u128::MAX, request: u128::MAX, at: UnixMillis(u64::MAX), outcome: 7 }; 1024];
+    largest.receipts =
+        thin_vec![Receipt { key: u128::MAX, request: u128::MAX, at: UnixMillis(u64::MAX), outcome: 7 }; 1024];
     let event = Unsent { sequence: u64::MAX, kind: 1, at: UnixMillis(1), body: vec![7; 512].into() };
     largest.unsent = vec![event; 64].into();
     let bytes = encode_cart(&largest).unwrap();
@@ -460,14 +462,25 @@ proptest! {
     }
 }
 
+/// What must be done follows from the state: a list of it beside the state, which nobody would look at, must not be lost.
+#[test]
+fn effects_are_refused() {
+    let version = 1;
+    let mut v1 = envelope::open::<CartV1>(golden_bytes("cart_v1"), RecordKind::Cart, version).unwrap();
+    let sealed = |v1: &CartV1| envelope::seal(RecordKind::Cart, version, version, v1, ROW_BYTES_MAX).unwrap();
+    assert!(decode_cart(&sealed(&v1)).is_ok());
+    v1.effects.push(EffectV1 { key: 6, kind: 7, due: 8, attempts: 9, body: vec![10] });
+    assert!(matches!(decode_cart(&sealed(&v1)), Err(DecodeError::Malformed(_))));
+}
+
 /// A cart that may begin a checkout can write down that it did, whatever else it keeps.
 #[test]
 fn a_cart_with_as_many_lines_as_a_checkout_takes_fits_a_row() {
     let mut record = cart();
     let heavy = |n| Line { metadata: [("engraving".into(), "x".repeat(1_000).into())].into(), ..line(n) };
     let count = CHECKOUT_BYTES_MAX / 2 / heavy(1).weight_bytes();
-    let lines: Vec<_> = (1..=count as u32).map(heavy).collect();
-    record.state.saved = Vec::new();
+    let lines: ThinVec<_> = (1..=count as u32).map(heavy).collect();
+    record.state.saved = ThinVec::new();
     record.state.codes = (0..CODES_MAX as u32).map(rule).collect();
     let codes = record.state.codes.clone();
     record.state.checkout =

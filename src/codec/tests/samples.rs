@@ -1,12 +1,13 @@
 //! What the tests are made of: one fixed sample per record, which golden bytes hold for ever, and arbitrary carts.
 
 use proptest::prelude::*;
+use thin_vec::thin_vec;
 
 use crate::{
     codec::{
         BankDeed, BankDeedKind, BankPayment, BankState, CatalogHead, ClusterKeys, Member, MemberState, ShardEntry,
         ShardMap,
-        record::{Armed, Effect, Receipt, Record, Unsent},
+        record::{Armed, Receipt, Record, Unsent},
     },
     domain::{
         CartId, CheckoutId, Currency, GuestId, Id, Money, UnixMillis,
@@ -59,9 +60,9 @@ pub(super) fn cart() -> Record<Cart> {
             generation: 0,
             status: Status::Open,
             currency: Currency::EUR,
-            lines: vec![line(1), line(3)],
-            saved: vec![line(2)],
-            codes: vec![],
+            lines: thin_vec![line(1), line(3)],
+            saved: thin_vec![line(2)],
+            codes: thin_vec![],
             checkout: None,
             line_next: 4,
             note: Some("ring twice".into()),
@@ -70,9 +71,8 @@ pub(super) fn cart() -> Record<Cart> {
             updated_at: UnixMillis(1_795_000_000_001),
             expires_at: UnixMillis(1_802_776_000_001),
         },
-        receipts: vec![Receipt { key: u128::MAX, request: 5, at: UnixMillis(9), outcome: 1 }],
+        receipts: thin_vec![Receipt { key: u128::MAX, request: 5, at: UnixMillis(9), outcome: 1 }],
         unsent: [Unsent { sequence: 1, kind: 2, at: UnixMillis(3), body: Box::from([4, 5].as_slice()) }].into(),
-        effects: [Effect { key: 6, kind: 7, due: UnixMillis(8), attempts: 9, body: Box::from([10].as_slice()) }].into(),
         armed: Some(Armed { due: UnixMillis(1_802_776_000_001), version: 1 }),
     }
 }
@@ -98,8 +98,8 @@ pub(crate) fn cart_v2() -> Record<Cart> {
     let fixed = Rule { worth: Worth::Fixed { amount: 250 }, valid_until: None, ..rule(2) };
     let free = Rule { worth: Worth::FreeShipping, per_line: false, categories: vec![], ..rule(3) };
     record.state.status = Status::CheckingOut;
-    record.state.codes = vec![rule(1), fixed, free];
-    let (lines, codes) = (vec![line(1)], vec![rule(1)]);
+    record.state.codes = thin_vec![rule(1), fixed, free];
+    let (lines, codes) = (thin_vec![line(1)], thin_vec![rule(1)]);
     record.state.checkout = Some(Box::new(InCheckout { id: CheckoutId(Id(1 << 115)), opened: false, lines, codes }));
     record
 }
@@ -202,7 +202,7 @@ prop_compose! {
         if opened {
             lines.clear();
         }
-        InCheckout { id: CheckoutId(Id(id)), opened, lines, codes }
+        InCheckout { id: CheckoutId(Id(id)), opened, lines: lines.into(), codes: codes.into() }
     }
 }
 
@@ -220,9 +220,6 @@ prop_compose! {
         let [revision, created_at, updated_at, expires_at, epoch, other] = numbers;
         let receipt = |([key, request], at, outcome): ([u128; 2], u64, u32)| Receipt { key, request, at: UnixMillis(at), outcome };
         let unsent = |body: &Vec<u8>| Unsent { sequence: other, kind: 1, at: UnixMillis(other), body: body.clone().into() };
-        let effect = |body: &Vec<u8>| {
-            Effect { key: op_id, kind: 1, due: UnixMillis(other), attempts: line_next, body: body.clone().into() }
-        };
         Record {
             epoch, op_id,
             state: Cart {
@@ -231,12 +228,11 @@ prop_compose! {
                     Some(_) => Status::CheckingOut,
                     None => [Status::Open, Status::Closed, Status::Expired, Status::Ordered][status],
                 },
-                currency: Currency::parse(&currency).unwrap(), lines, saved, codes, checkout: checkout.map(Box::new), line_next, note, email,
+                currency: Currency::parse(&currency).unwrap(), lines: lines.into(), saved: saved.into(), codes: codes.into(), checkout: checkout.map(Box::new), line_next, note, email,
                 created_at: UnixMillis(created_at), updated_at: UnixMillis(updated_at), expires_at: UnixMillis(expires_at),
             },
             receipts: receipts.into_iter().map(receipt).collect(),
             unsent: bodies.iter().map(unsent).collect(),
-            effects: bodies.iter().map(effect).collect(),
             armed: armed.map(|[due, version]| Armed { due: UnixMillis(due), version }),
         }
     }

@@ -1,5 +1,7 @@
 //! Folds what happened into the state. Total: an event that does not fit changes nothing but time and revision.
 
+use thin_vec::ThinVec;
+
 use super::event::{Change, Event};
 use super::state::{Cart, InCheckout, Line, LineId, Status};
 
@@ -13,9 +15,9 @@ pub fn evolve(cart: &mut Option<Cart>, event: &Event) {
             generation: 0,
             status: Status::Open,
             currency: *currency,
-            lines: Vec::new(),
-            saved: Vec::new(),
-            codes: Vec::new(),
+            lines: ThinVec::new(),
+            saved: ThinVec::new(),
+            codes: ThinVec::new(),
             checkout: None,
             line_next: 1,
             note: None,
@@ -117,7 +119,7 @@ fn change(cart: &mut Cart, change: &Change) {
 fn opened(cart: &mut Cart) {
     if let Some(checkout) = &mut cart.checkout {
         checkout.opened = true;
-        checkout.lines = Vec::new();
+        checkout.lines = ThinVec::new();
     }
 }
 
@@ -140,7 +142,7 @@ fn find(lines: &mut [Line], id: LineId) -> Option<&mut Line> {
     lines.iter_mut().find(|line| line.id == id)
 }
 
-fn take(lines: &mut Vec<Line>, id: LineId) -> Option<Line> {
+fn take(lines: &mut ThinVec<Line>, id: LineId) -> Option<Line> {
     let at = lines.iter().position(|line| line.id == id)?;
     Some(lines.remove(at))
 }

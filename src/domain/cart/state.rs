@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use thin_vec::ThinVec;
+
 use crate::domain::{CartId, CheckoutId, Currency, GuestId, UnixMillis, discount::Rule};
 
 /// Chosen product options, sorted by name, no name twice.
@@ -128,12 +130,13 @@ pub struct InCheckout {
     /// Whether it is known to exist: until then the cart goes on to ask for it.
     pub opened: bool,
     /// What it buys, as the cart was at its beginning; emptied once it is opened, for it has its own copy.
-    pub lines: Vec<Line>,
+    pub lines: ThinVec<Line>,
     /// The codes that it buys with.
-    pub codes: Vec<Rule>,
+    pub codes: ThinVec<Rule>,
 }
 
-/// A cart.
+/// A cart. Its lists are thin, one word each: nodes keep hundreds of thousands of carts in memory, most without codes or
+/// saved lines.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cart {
     /// Its name.
@@ -149,11 +152,11 @@ pub struct Cart {
     /// Of every price in it.
     pub currency: Currency,
     /// What would be bought, oldest first.
-    pub lines: Vec<Line>,
+    pub lines: ThinVec<Line>,
     /// What is kept for later, oldest first.
-    pub saved: Vec<Line>,
+    pub saved: ThinVec<Line>,
     /// Discount codes, in the order in which they came; none twice.
-    pub codes: Vec<Rule>,
+    pub codes: ThinVec<Rule>,
     /// The checkout that buys from it, as long as the status says so; few carts have one.
     pub checkout: Option<Box<InCheckout>>,
     /// The number that the next new line gets.

@@ -63,8 +63,8 @@ pub fn pending(cart: &Cart) -> Vec<(Step, Call)> {
         cart: cart.id,
         owner: cart.owner,
         currency: cart.currency,
-        lines: checkout.lines.clone(),
-        codes: checkout.codes.clone(),
+        lines: checkout.lines.to_vec(),
+        codes: checkout.codes.to_vec(),
         email: cart.email.clone(),
     };
     vec![(Step::Open(checkout.id), call)]

@@ -223,14 +223,14 @@ proptest! {
         }
         let (step, call) = pending(cart.as_ref().unwrap()).remove(0);
         let Call::Open { lines, codes, .. } = call;
-        prop_assert_eq!((&lines, &codes), (&frozen.lines, &frozen.codes));
+        prop_assert_eq!((&*lines, &*codes), (&*frozen.lines, &*frozen.codes));
         for (n, command) in meanwhile.iter().filter(mine).enumerate() {
             if opened && n == 3 {
                 apply(&mut cart, &on_done(step, Done::Opened), 7).unwrap();
             }
             let _ = apply(&mut cart, command, 7);
             if let Some((_, Call::Open { lines, .. })) = pending(cart.as_ref().unwrap()).pop() {
-                prop_assert_eq!(&lines, &frozen.lines, "frozen");
+                prop_assert_eq!(&*lines, &*frozen.lines, "frozen");
             }
         }
         let present = cart.clone().unwrap();
@@ -384,7 +384,7 @@ fn prices_accepted_are_what_is_bought() {
     let cart = cart.unwrap();
     let (_, Call::Open { lines, .. }) = pending(&cart).remove(0);
     assert_eq!(lines.iter().map(|line| line.unit_price).collect::<Vec<_>>(), [90, 200]);
-    assert_eq!(lines, cart.lines);
+    assert_eq!(*lines, *cart.lines);
 }
 
 #[test]
