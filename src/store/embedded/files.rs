@@ -21,8 +21,9 @@ use super::{OpenError, Options};
 use crate::store::Reason;
 
 /// Write buffer of one keyspace, on the heap: up to four of them may wait for the disk. Small, because a node's memory
-/// is for carts; a table of this size is still written in one go. Persistent: fjall keeps it from the creation on.
-const MEMTABLE_BYTES: u64 = 2 * 1024 * 1024;
+/// is for carts; not smaller, because saves wait while fjall notes a flush in its manifest, which takes a few syncs.
+/// Persistent: fjall keeps it from the creation on.
+const MEMTABLE_BYTES: u64 = 4 * 1024 * 1024;
 /// Journals on disk: the least that fjall takes. What is journalled is replayed by the next start, which must be quick.
 const JOURNAL_BYTES_MAX: u64 = 64 * 1024 * 1024;
 /// Background threads: one flushes while another compacts, so that a compaction does not stall saves.
