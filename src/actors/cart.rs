@@ -64,6 +64,11 @@ impl Entity for CartEntity {
         matches!(command, Command::Create { .. })
     }
 
+    /// That its checkout exists: the checkout's row tells.
+    fn is_foretold(before: &Cart, after: &Cart) -> bool {
+        before.revision == after.revision && !is_opened(before) && is_opened(after)
+    }
+
     fn outcome(_: &Command, _: Option<&Cart>) -> u32 {
         0 // every accepted cart command answers with the whole cart: the route tells the rest
     }
@@ -154,7 +159,7 @@ impl Hosted for CartEntity {
 
     /// That its checkout exists changes nothing that clients see, but whoever begins one waits for it.
     fn mark(cart: &Cart) -> u64 {
-        cart.revision << 1 | u64::from(cart.checkout.as_ref().is_some_and(|checkout| checkout.opened))
+        cart.revision << 1 | u64::from(is_opened(cart))
     }
 
     fn about(state: &Cart) -> About {
@@ -180,6 +185,10 @@ impl Hosted for CartEntity {
     fn perform(hands: Hands, _: u128, call: Call) -> BoxFuture<'static, Result<Done, Again>> {
         Box::pin(async move { perform(&hands, call).await })
     }
+}
+
+fn is_opened(cart: &Cart) -> bool {
+    cart.checkout.as_ref().is_some_and(|checkout| checkout.opened)
 }
 
 async fn perform(hands: &Hands, call: Call) -> Result<Done, Again> {

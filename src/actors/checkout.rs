@@ -74,6 +74,11 @@ impl Entity for CheckoutEntity {
         matches!(step, Step::Hold(_))
     }
 
+    /// That all of it is held: the rows of what is held tell.
+    fn is_foretold(before: &Checkout, after: &Checkout) -> bool {
+        before.revision == after.revision && before.is_holding() && !after.is_holding()
+    }
+
     fn outcome(command: &Command, state: Option<&Checkout>) -> u32 {
         state.map_or(0, |state| checkout::outcome(command, state))
     }

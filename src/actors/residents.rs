@@ -191,9 +191,11 @@ impl<E: Hosted> Residents<E> {
         self.perform(id, ground)
     }
 
-    /// Subscribes to the committed states of an actor that may be shown; `None` = it may not be, now.
+    /// Subscribes to the states of an actor that may be shown, and to what is foretold of it; `None` = it may not be, now.
     pub(super) fn watch(&mut self, id: u128) -> Option<watch::Receiver<Arc<E::State>>> {
-        let state = self.shown.lock().get(&id).map(|entry| Arc::clone(&entry.state))?;
+        let shown = self.shown.lock().get(&id).map(|entry| Arc::clone(&entry.state))?;
+        let foretold = self.actors.get(&id).and_then(|resident| resident.machine.foretold());
+        let state = foretold.map_or(shown, Arc::clone);
         let sender = self.watchers.entry(id).or_insert_with(|| watch::Sender::new(state));
         Some(sender.subscribe())
     }
@@ -289,6 +291,11 @@ impl<E: Hosted> Residents<E> {
                         watcher.send_replace(Arc::clone(&state));
                     }
                     self.shown.lock().insert(id, Entry { state, read: AtomicBool::new(false) });
+                }
+                Output::Foretold(state) => {
+                    if let Some(watcher) = self.watchers.get(&id) {
+                        watcher.send_replace(state);
+                    }
                 }
                 Output::Retracted => {
                     self.shown.lock().remove(&id);

@@ -178,6 +178,13 @@ impl<E: Entity, T: Token> Durable<E, T> {
                     out.extend(std::mem::take(&mut flight.unmark).into_iter().map(Output::Unmark));
                 }
                 out.push(Output::Save(flight.order.clone()));
+                let next = &flight.next.record.state;
+                let foretells =
+                    |base: &Committed<E::State>| E::is_foretold(&base.record.state, next) || planted!(ForetoldBlindly);
+                if claimed && base.as_ref().is_some_and(foretells) {
+                    out.push(Output::Foretold(Arc::clone(next)));
+                    flight.is_foretold = true;
+                }
                 self.tick_by(flight.sent_ms + ANSWER_AFTER_MAX_MS, out);
                 self.phase = Phase::Saving { shown: base.filter(|_| claimed), flight: Box::new(flight) };
             }
@@ -393,6 +400,7 @@ impl<'a, E: Entity, T: Token> Turn<'a, E, T> {
             attempts: 0,
             sent_ms: around.mono_ms,
             is_first_birth: false,
+            is_foretold: false,
             resend_at_ms: None,
         })
     }

@@ -129,6 +129,52 @@ fn goods_are_asked_for_with_the_birth_and_their_answers_wait_for_it() {
     assert!(bench.checkout().holds.iter().all(|hold| hold.once), "nobody else has asked");
 }
 
+/// Whether it is told that all is held before that is saved.
+fn foretells(out: &[Out]) -> bool {
+    let foretold: Vec<_> =
+        out.iter().filter_map(|output| if let Out::Foretold(state) = output { Some(state) } else { None }).collect();
+    assert!(foretold.iter().all(|state| !state.is_holding()));
+    !foretold.is_empty()
+}
+
+#[test]
+fn that_all_is_held_is_foretold_and_nothing_that_clients_see() {
+    for (tee, cancelled, expected) in [
+        (Done::Ok, false, true),
+        (Done::Insufficient { available: 0 }, false, false), // a refusal may be none when it is asked for again
+        (Done::Ok, true, false),
+    ] {
+        let mut bench = Bench::new();
+        let out = bench.born(Try::First);
+        let numbers: Vec<_> = begun(&out).into_iter().map(|(number, _)| number).collect();
+        bench.held(numbers[0]);
+        bench.step(Input::Performed(numbers[1], Ok(tee)));
+        if cancelled {
+            let timeout = Duration::from_secs(3);
+            let ask = Ask { command: Command::Cancel, by: None, if_revision: None, key: None, timeout, deed: None };
+            bench.step(Input::Ask { ask, since_ms: 1_000, token: 2 });
+        }
+        let out = bench.step(Input::Saved(row(&out).unwrap().op_id, Saved::Applied));
+        assert!(row(&out).is_some());
+        assert_eq!((foretells(&out), bench.machine.foretold().is_some()), (expected, expected), "{out:?}");
+        assert!(bench.checkout().is_holding());
+        bench.step(Input::Saved(row(&out).unwrap().op_id, Saved::Refused(Reason::new("full"))));
+        assert!(bench.machine.foretold().is_none() && bench.checkout().is_holding(), "not saved, and asked for again");
+    }
+}
+
+#[test]
+fn what_came_due_while_its_answer_was_saved_is_asked_for_again_when_the_save_is_refused() {
+    let mut bench = Bench::new();
+    let out = bench.born(Try::First);
+    begun(&out).into_iter().for_each(|(number, _)| drop(bench.held(number)));
+    let held = row(&bench.step(Input::Saved(row(&out).unwrap().op_id, Saved::Applied))).unwrap();
+    bench.around.mono_ms += 9_000;
+    assert!(begun(&bench.step(Input::Tick)).is_empty(), "they ride");
+    let out = bench.step(Input::Saved(held.op_id, Saved::Refused(Reason::new("full"))));
+    assert!(matches!(begun(&out)[..], [(_, Try::Again), (_, Try::Again)]), "{out:?}");
+}
+
 #[test]
 fn a_birth_that_was_asked_for_before_comes_first_and_its_goods_may_be_asked_for_twice() {
     let mut bench = Bench::new();

@@ -54,6 +54,11 @@ pub trait Entity: fmt::Debug + Sized + 'static {
     fn begins_with_birth(_: Self::Step) -> bool {
         false
     }
+    /// Whether what is new in the later state is that others have done something, which their rows tell already, and nothing
+    /// that clients see: those who follow the actor may be told of it while it is being saved.
+    fn is_foretold(_before: &Self::State, _after: &Self::State) -> bool {
+        false
+    }
     /// What a command that was accepted did, as the receipt keeps it; `state` is what it led to.
     fn outcome(command: &Self::Command, state: Option<&Self::State>) -> u32;
     /// What to say of an actor that is not there.
@@ -198,6 +203,8 @@ pub enum Output<E: Entity, T> {
     Reply(T, Outcome<E>),
     /// This state is committed, and may be shown to readers and watchers.
     Committed(Arc<E::State>),
+    /// This state is being saved, and may be told to watchers: what is new in it is in other actors' rows.
+    Foretold(Arc<E::State>),
     /// Nothing may be shown to readers any more.
     Retracted,
     /// Do this elsewhere, and tell what came of it.

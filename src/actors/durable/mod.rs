@@ -264,6 +264,15 @@ impl<E: Entity, T: Token> Durable<E, T> {
         }
     }
 
+    /// The state that is being saved, where watchers may be told of it already.
+    #[must_use]
+    pub fn foretold(&self) -> Option<&Arc<E::State>> {
+        match &self.phase {
+            Phase::Saving { flight, .. } if flight.is_foretold => Some(&flight.next.record.state),
+            _ => None,
+        }
+    }
+
     /// Receipts in memory, for the byte budget.
     #[must_use]
     pub fn receipts(&self) -> usize {

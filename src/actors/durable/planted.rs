@@ -54,6 +54,8 @@ pub(in crate::actors) enum Bug {
     OnceAssumed,
     /// An actor that is made on a repeated request takes it for the first, on a busy shelf.
     BirthTakenForFirst,
+    /// Whatever others have done is told before it is saved, with whatever is saved with it.
+    ForetoldBlindly,
     /// Another actor is told from memory that there is nothing to do.
     DeedUnconfirmed,
     /// A stock pins for whatever attempt.

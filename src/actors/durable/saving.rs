@@ -39,6 +39,8 @@ pub(super) struct Flight<E: Entity, T> {
     pub(super) sent_ms: u64,
     /// It makes an actor, for another that asks for the first time.
     pub(super) is_first_birth: bool,
+    /// Watchers may be told of it already.
+    pub(super) is_foretold: bool,
     /// When to send it again; `None` = an attempt is out.
     pub(super) resend_at_ms: Option<u64>,
 }
@@ -137,7 +139,11 @@ impl<E: Entity, T: Token> Durable<E, T> {
             reply(rider.waiting.work, Failure::StoreUnavailable(Effect::None), out);
         }
         match shown {
-            Some(committed) => self.phase = Phase::Ready(committed),
+            Some(committed) => {
+                // Answers to deeds rode in it: those are due again.
+                self.deeds.look(E::is_pending(&committed.record.state));
+                self.phase = Phase::Ready(committed);
+            }
             // Who waits would only be refused in turn, each after a load of its own.
             None => {
                 self.forget_begun();

@@ -364,7 +364,7 @@ impl World {
                 }
                 self.messages.push(Message::Deed(Deed { node, life, id, number, op, to }));
             }
-            Output::Committed(state) => self.shown(id, &state)?,
+            Output::Committed(state) | Output::Foretold(state) => self.shown(id, &state)?,
             Output::Publish { up_to, events, spilled } => {
                 self.messages.push(Message::Offer(Offer { node, life, id, up_to, events, spilled }));
             }

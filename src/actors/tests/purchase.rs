@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use tokio::sync::Notify;
+
 use super::{Alone, TIMEOUT, ask, cart_id, create, guest, options, start};
 use crate::{
     actors::{Ask, Handle, Key, Shop, cart::checkout_item, stock::stock_id},
@@ -9,7 +11,7 @@ use crate::{
     domain::{
         CartId, CheckoutId, OrderId, UnixMillis,
         address::{Address, Country},
-        cart::{self, Addition, Owner},
+        cart::{self, Addition, Cart, Owner},
         checkout::{self, AttemptState, Checkout, Email, Patch, Status},
         order::{self, Capture, Order},
         payment::Token,
@@ -17,7 +19,10 @@ use crate::{
         stock::Stock,
     },
     payments::{Gateway, Gateways, Limits, Sandbox, sandbox},
-    store::{Memory, Store},
+    store::{
+        Memory, Store,
+        faulty::{Fault, Faulty},
+    },
     telemetry::clock,
 };
 
@@ -30,7 +35,10 @@ struct Shopping {
 }
 
 async fn shop() -> Shopping {
-    let store = Memory::default();
+    shop_on(Memory::default()).await
+}
+
+async fn shop_on(store: impl Store + Clone) -> Shopping {
     let system = start(&store, options()).await;
     let store: Arc<dyn Store> = Arc::new(store);
     let products = catalog::parse(PRODUCT).unwrap();
@@ -74,6 +82,12 @@ async fn ordered(handle: &Handle, id: OrderId, is_there: impl Fn(&Order) -> bool
 impl Shopping {
     /// A cart with so many mugs, in a checkout whose goods were asked for.
     async fn begin(&self, n: u128, mugs: u16) -> (CartId, Arc<Checkout>) {
+        let (cart, id) = self.ask_for_checkout(n, mugs).await;
+        (cart, until(&self.system.handle(), id, |checkout| !checkout.is_holding()).await)
+    }
+
+    /// A cart with so many mugs that has asked for its checkout.
+    async fn ask_for_checkout(&self, n: u128, mugs: u16) -> (CartId, CheckoutId) {
         let handle = self.system.handle();
         let (cart, id) = (cart_id(n), CheckoutId::new(guest().slot(), UnixMillis(1), n));
         create(&handle, cart).await.unwrap();
@@ -90,7 +104,7 @@ impl Shopping {
         handle.ask_cart(cart, ask(add, None)).await.unwrap();
         let begin = cart::Command::Begin { checkout: id, prices: Vec::new() };
         handle.ask_cart(cart, ask(begin, None)).await.unwrap();
-        (cart, until(&handle, id, |checkout| !checkout.is_holding()).await)
+        (cart, id)
     }
 
     async fn address(&self, checkout: &Checkout) {
@@ -133,6 +147,36 @@ impl Shopping {
 
     async fn stock(&self) -> Arc<Stock> {
         Arc::clone(&self.system.handle().stock(stock_id("mug"), TIMEOUT).await.unwrap())
+    }
+}
+
+/// Whoever begins a checkout waits for its goods to be held, not for the checkout to have written that down.
+#[tokio::test]
+async fn what_others_have_done_is_told_while_it_is_being_saved() {
+    let store = Faulty::new(Memory::default());
+    let shopping = shop_on(store.clone()).await;
+    let handle = shopping.system.handle();
+    let (birth, gate) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    // The cart is made, filled and begins to be bought; the checkout is made, its goods are held; then both write down what
+    // the others did.
+    let begun = [Fault::None, Fault::None, Fault::None, Fault::Hold(Arc::clone(&birth)), Fault::None];
+    store.on_saves(begun.into_iter().chain([Fault::Hold(Arc::clone(&gate)), Fault::Hold(Arc::clone(&gate))]));
+    let (cart, id) = shopping.ask_for_checkout(1, 2).await;
+    while handle.stock(stock_id("mug"), TIMEOUT).await.is_err() {
+        tokio::task::yield_now().await;
+    }
+    birth.notify_one();
+    let mut carts = handle.watch_cart(cart, TIMEOUT).await.unwrap();
+    let is_opened = |cart: &Arc<Cart>| cart.checkout.as_ref().is_some_and(|checkout| checkout.opened);
+    tokio::time::timeout(TIMEOUT, carts.wait_for(is_opened)).await.unwrap().unwrap();
+    let told = until(&handle, id, |checkout| !checkout.is_holding()).await;
+    let shown = handle.checkout(id, TIMEOUT).await.unwrap();
+    assert!(shown.is_holding(), "readers see what is saved");
+    assert_eq!((told.revision, told.updated_at), (shown.revision, shown.updated_at), "clients see nothing of it");
+    assert_eq!(shopping.stock().await.available, 3, "it is so");
+    while handle.checkout(id, TIMEOUT).await.unwrap().is_holding() {
+        gate.notify_one();
+        tokio::task::yield_now().await;
     }
 }
 

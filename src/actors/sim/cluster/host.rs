@@ -207,7 +207,11 @@ impl World {
                     self.set_out_deed(node, (shard, turn), id, number, call)?;
                 }
                 Output::Fenced => is_fenced = true,
-                Output::Publish { .. } | Output::Committed(_) | Output::Retracted | Output::Note(_) => {}
+                Output::Publish { .. }
+                | Output::Committed(_)
+                | Output::Foretold(_)
+                | Output::Retracted
+                | Output::Note(_) => {}
             }
         }
         if is_fenced {

@@ -94,10 +94,12 @@ pub(super) trait Role: Entity<State: PartialEq> {
     fn call(call: Self::Call) -> Call;
     fn done(done: Done) -> Option<Self::Done>;
     fn answer(told: Result<(), Self::Refusal>) -> Answer;
+    /// Whether rows tell all of a state that is foretold.
+    fn is_known(model: &Model, foretold: &Self::State) -> bool;
 }
 
 macro_rules! role {
-    ($Entity:ident, $Sort:ident, $field:ident, |$call:ident| $to_call:expr, |$done:ident| $to_done:expr) => {
+    ($Entity:ident, $Sort:ident, $field:ident, |$call:ident| $to_call:expr, |$done:ident| $to_done:expr, $is_known:expr) => {
         impl Role for $Entity {
             const SORT: Sort = Sort::$Sort;
             fn machines(hosts: &mut Hosts) -> &mut Machines<Self> {
@@ -118,24 +120,49 @@ macro_rules! role {
             fn answer(told: Result<(), Self::Refusal>) -> Answer {
                 Answer::$Sort(told)
             }
+            fn is_known(model: &Model, foretold: &Self::State) -> bool {
+                let is_known: fn(&Model, &Self::State) -> bool = $is_known;
+                is_known(model, foretold)
+            }
         }
     };
 }
 
-role!(CartEntity, Cart, carts, |call| Call::Cart(call), |done| match done {
-    Done::Cart(done) => Some(done),
-    _ => None,
-});
-role!(CheckoutEntity, Checkout, checkouts, |call| Call::Checkout(call), |done| match done {
-    Done::Checkout(done) => Some(done),
-    _ => None,
-});
-role!(OrderEntity, Order, orders, |call| Call::Order(call), |done| match done {
-    Done::Order(done) => Some(done),
-    _ => None,
-});
-role!(StockEntity, Stock, stocks, |_call| Call::Nothing, |_done| None);
-role!(DiscountEntity, Discount, discounts, |_call| Call::Nothing, |_done| None);
+role!(
+    CartEntity,
+    Cart,
+    carts,
+    |call| Call::Cart(call),
+    |done| match done {
+        Done::Cart(done) => Some(done),
+        _ => None,
+    },
+    Model::tells_of_cart
+);
+role!(
+    CheckoutEntity,
+    Checkout,
+    checkouts,
+    |call| Call::Checkout(call),
+    |done| match done {
+        Done::Checkout(done) => Some(done),
+        _ => None,
+    },
+    Model::tells_of_checkout
+);
+role!(
+    OrderEntity,
+    Order,
+    orders,
+    |call| Call::Order(call),
+    |done| match done {
+        Done::Order(done) => Some(done),
+        _ => None,
+    },
+    |_, _| false
+);
+role!(StockEntity, Stock, stocks, |_call| Call::Nothing, |_done| None, |_, _| false);
+role!(DiscountEntity, Discount, discounts, |_call| Call::Nothing, |_done| None, |_, _| false);
 
 /// Calls a function that is written once for the kind of a name.
 macro_rules! by_sort {

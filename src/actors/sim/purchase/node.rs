@@ -111,6 +111,11 @@ impl World {
                 self.begin(Deed { node, life, name, number, call, nth });
             }
             Output::Committed(state) => self.is_committed::<E>(id, &state)?,
+            Output::Foretold(state) if E::is_known(&self.model, &state) => {}
+            Output::Foretold(state) => {
+                let what = format!("{name:?} foretells {state:?}, which no rows tell");
+                return Err(Broken("P1", what));
+            }
             Output::Publish { up_to, events, spilled } => {
                 self.messages.push(Message::Offer(Offer { node, life, name, up_to, events, spilled }));
             }

@@ -120,6 +120,7 @@ planted_bugs! {
     a_restock_retried_under_a_new_key_breaks_p4: RestockRekeyed breaks "P4";
     a_cancellation_past_the_point_of_no_return_breaks_p4: CancelledTooLate breaks "P4" | "P5" | "P6";
     a_purchase_deed_before_its_state_is_saved_breaks_p1: PerformedBeforeSave breaks "P1";
+    a_change_told_while_it_is_being_saved_breaks_p1: ForetoldBlindly breaks "P1";
     a_deed_answered_by_a_deposed_owner_breaks_p10: DeedUnconfirmed breaks "P4" | "P5" | "P10";
     a_second_request_thought_impossible_breaks_p4: OnceAssumed breaks "P4" | "P10";
     a_birth_repeated_and_taken_for_the_first_breaks_p4: BirthTakenForFirst breaks "P4" | "P10";

@@ -5,15 +5,20 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::kinds::{Call, Histories, Name, Role};
 use crate::{
     actors::{
-        cart::CartEntity, checkout::CheckoutEntity, discount::DiscountEntity, durable::SaveOrder, order::OrderEntity,
-        stock::StockEntity,
+        cart::CartEntity,
+        checkout::CheckoutEntity,
+        discount::{DiscountEntity, discount_id},
+        durable::SaveOrder,
+        order::OrderEntity,
+        stock::{StockEntity, stock_id},
     },
     codec::record::{Armed, Record, Unsent},
     domain::{
-        Id,
+        Id, Reference,
         cart::{self, Cart},
         checkout::{self, Checkout, What},
         discount::Discount,
+        holds,
         order::Order,
         stock::Stock,
     },
@@ -94,6 +99,36 @@ impl Model {
     pub(super) fn is_to_be_made(&self, id: Id) -> bool {
         let opens = |needed: &Call| matches!(needed, Call::Cart(cart::Call::Open { checkout, .. }) if checkout.0 == id);
         self.needed.values().flatten().any(opens)
+    }
+
+    /// Whether rows tell what clients would see of this cart, and that its checkout exists.
+    pub(super) fn tells_of_cart(&self, cart: &Cart) -> bool {
+        let seen = |committed: &Committed<Cart>| committed.record.state.revision == cart.revision;
+        let is_there = |checkout: &cart::InCheckout| self.checkout(checkout.id.0.0).is_some();
+        self.carts.get(&cart.id.0.0).is_some_and(|history| history.iter().any(seen))
+            && cart.checkout.as_deref().is_some_and(is_there)
+    }
+
+    /// Whether rows tell what clients would see of this checkout, and that everything was held for it.
+    pub(super) fn tells_of_checkout(&self, checkout: &Checkout) -> bool {
+        let seen = |committed: &Committed<Checkout>| committed.record.state.revision == checkout.revision;
+        let by = Reference { by: checkout.id.0, n: 0 };
+        let was_held = |hold: &checkout::Hold| match &hold.what {
+            What::Stock { sku, .. } => {
+                let held = |committed: &Committed<Stock>| {
+                    committed.record.state.holds.get(by).is_some_and(holds::Hold::is_open)
+                };
+                self.stocks.get(&stock_id(sku).0.0).is_some_and(|history| history.iter().any(held))
+            }
+            What::Code { code } => {
+                let held = |committed: &Committed<Discount>| {
+                    committed.record.state.holds.get(by).is_some_and(holds::Hold::is_open)
+                };
+                self.discounts.get(&discount_id(code).0.0).is_some_and(|history| history.iter().any(held))
+            }
+        };
+        self.checkouts.get(&checkout.id.0.0).is_some_and(|history| history.iter().any(seen))
+            && checkout.holds.iter().all(was_held)
     }
 
     pub(super) fn row<E: Role>(&self, id: u128) -> Option<Row> {
