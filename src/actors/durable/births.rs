@@ -158,8 +158,10 @@ fn that_all_is_held_is_foretold_and_nothing_that_clients_see() {
         assert!(row(&out).is_some());
         assert_eq!((foretells(&out), bench.machine.foretold().is_some()), (expected, expected), "{out:?}");
         assert!(bench.checkout().is_holding());
-        bench.step(Input::Saved(row(&out).unwrap().op_id, Saved::Refused(Reason::new("full"))));
+        let out = bench.step(Input::Saved(row(&out).unwrap().op_id, Saved::Refused(Reason::new("full"))));
         assert!(bench.machine.foretold().is_none() && bench.checkout().is_holding(), "not saved, and asked for again");
+        let is_taken_back = |output: &Out| matches!(output, Out::Committed(state) if state.is_holding());
+        assert_eq!(out.iter().any(is_taken_back), expected, "whoever follows is told");
     }
 }
 

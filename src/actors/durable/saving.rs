@@ -135,11 +135,16 @@ impl<E: Entity, T: Token> Durable<E, T> {
     /// The store took nothing, and never will: back to what is committed.
     fn refuse_flight(&mut self, out: &mut Vec<Output<E, T>>) {
         let Phase::Saving { shown, flight } = std::mem::replace(&mut self.phase, Phase::Cold) else { return };
-        for rider in flight.riders {
+        let Flight { riders, is_foretold, .. } = *flight;
+        for rider in riders {
             reply(rider.waiting.work, Failure::StoreUnavailable(Effect::None), out);
         }
         match shown {
             Some(committed) => {
+                if is_foretold {
+                    // It has not come about: whoever follows from now on is told what is.
+                    out.push(Output::Committed(Arc::clone(&committed.record.state)));
+                }
                 // Answers to deeds rode in it: those are due again.
                 self.deeds.look(E::is_pending(&committed.record.state));
                 self.phase = Phase::Ready(committed);

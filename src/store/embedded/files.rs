@@ -191,14 +191,17 @@ impl Directory {
 }
 
 /// Runs `open` on a thread of lower priority, which the threads that it starts inherit.
-fn giving_way<T: Send>(open: impl FnOnce() -> T + Send) -> T {
+fn giving_way<T: Send>(open: impl FnOnce() -> Result<T, fjall::Error> + Send) -> Result<T, fjall::Error> {
     let run = || {
         // Elsewhere than on Linux it would be the whole process's.
         #[cfg(target_os = "linux")]
         let _ = rustix::process::nice(BACKGROUND_NICE); // without it there are only more waits
         open()
     };
-    thread::scope(|scope| scope.spawn(run).join()).unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    thread::scope(|scope| {
+        let opening = thread::Builder::new().name("store-open".to_owned()).spawn_scoped(scope, run)?;
+        opening.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
 }
 
 /// Makes the directory for its owner alone: it holds shoppers' data and the cluster's keys.
