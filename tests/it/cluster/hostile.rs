@@ -112,6 +112,7 @@ async fn thousands_of_silent_sockets_keep_nobody_out_and_take_no_memory() {
     let mut a = Node::start(&authority, "a", 2).await;
     a.follow(&[&b]).await;
     b.follow(&[&a]).await;
+    a.until_up("b", 1).await;
     b.until_up("a", 2).await;
     let growth_kib = b.resident_kib().saturating_sub(before_kib);
     assert!(growth_kib < GROWTH_KIB_MAX, "{growth_kib} KiB");

@@ -127,6 +127,7 @@ async fn without_tls_the_cookie_still_counts() {
     a.follow(&[&b, &stranger]).await;
     stranger.follow(&[&a, &b]).await;
     a.until_up("b", 1).await;
+    b.until_up("a", 1).await;
     stranger.until("refused session", |count| count != "0").await;
     assert_eq!(a.run("up c 1").await, "false");
     assert_eq!(stranger.run("up a 1").await, "false");
