@@ -41,11 +41,11 @@ impl Drop for Scratch {
 
 pub(crate) fn run(options: &[String]) -> Result<(), String> {
     wait(&mut cargo(&["build", "--release", "--quiet", "--workspace", "--examples", "--bins"]))?;
-    // What the build has written would go to the disk while saves are measured.
-    wait(&mut Command::new("sync"))?;
     let scratch = Scratch(target().join("bench"));
     drop(fs::remove_dir_all(&scratch.0)); // of a run that was killed
     fs::create_dir_all(&scratch.0).map_err(text)?;
+    // What the build has written, and what was removed, would go to the disk while saves are measured.
+    wait(&mut Command::new("sync"))?;
     let has = |wanted: &str| options.iter().any(|option| option == wanted);
     if has("--purchase") {
         return purchase::run(&scratch.0);
