@@ -8,7 +8,7 @@ use trolley::{
     domain::UnixMillis,
     store::{
         Cql, Embedded, Expect, INDEX_KEY_BYTES_MAX, INDEX_VALUE_BYTES_MAX, IndexEntry, Kind, Memory, ROW_BYTES_MAX,
-        Row, SCAN_BYTES_MAX, SCAN_MAX, Saved, Store, cql::connect, embedded, faulty::Faulty,
+        Row, SCAN_BYTES_MAX, SCAN_MAX, Saved, Store, embedded, faulty::Faulty,
     },
     telemetry::clock,
 };
@@ -100,7 +100,7 @@ impl Fixture {
     /// Waits until a store that forgets by itself has forgotten this row: a moment after its time.
     async fn forgets(&self, id: u128) {
         let Place::Database(keyspace) = &self.at else { return };
-        let session = connect(&keyspace.options()).await.unwrap();
+        let session = keyspace.session().await;
         let look = format!("SELECT id FROM {}.carts WHERE id = ?", keyspace.name);
         until("the row is gone", || async {
             let found = session.query_unpaged(look.as_str(), (Uuid::from_u128(id),)).await.unwrap();

@@ -50,7 +50,7 @@ async fn a_password_and_certificates_open_a_database_and_wrong_ones_do_not() {
     let cluster = Cluster::secure(&net, &dir);
     let keyspace = Keyspace::unused(&cluster);
     let superuser =
-        Options { user: Some("cassandra".to_owned()), password: Some("cassandra".into()), ..keyspace.options() };
+        Options { user: Some("cassandra".to_owned()), password: Some("cassandra".into()), ..keyspace.patient() };
     let session = connect(&superuser).await.unwrap();
     session.query_unpaged(format!("CREATE ROLE shop WITH PASSWORD = '{PASSWORD}' AND LOGIN = true"), ()).await.unwrap();
     let file = |name: &str| dir.0.join(name).display().to_string();
@@ -99,7 +99,7 @@ async fn timers_wake_and_what_is_finished_is_forgotten_in_time() {
     });
     let mut connection = Connection::open(&server.http).await.unwrap();
     let cart = Cart::make(&mut connection).await.unwrap();
-    let session = connect(&keyspace.options()).await.unwrap();
+    let session = keyspace.session().await;
     let ttl = format!("SELECT TTL(body) FROM {}.carts", keyspace.name);
     let ttl_s = until("the timer has finished the cart", || async {
         let rows = session.query_unpaged(ttl.as_str(), ()).await.unwrap().into_rows_result().unwrap();
@@ -155,7 +155,7 @@ async fn readiness_tells_a_wrong_schema_from_everything_else() {
         (answer.status, answer.json())
     };
     assert_eq!(ready().await.0, 200);
-    let session = connect(&keyspace.options()).await.unwrap();
+    let session = keyspace.session().await;
     let next = schema::latest() + 1;
     let newer = format!(
         "UPDATE {}.schema_migrations SET name = 'later', sha256 = '0', state = 'applied', readable_from = {next} \

@@ -10,7 +10,7 @@ use scylla::{client::session::Session, value::Row as Columns};
 use trolley::store::{
     Cql,
     cql::{
-        Dialect, OpenError, Status, connect,
+        Dialect, OpenError, Status,
         migrate::{self, migrate},
         schema::{self, Target},
     },
@@ -52,7 +52,7 @@ async fn without_bookkeeping(session: &Session, keyspace: &str) -> BTreeSet<Stri
 async fn the_complete_schema_is_the_sum_of_the_migrations() {
     let migrated = Keyspace::migrated(Cluster::single()).await;
     let whole = Keyspace::unused(Cluster::single());
-    let session = connect(&migrated.options()).await.unwrap();
+    let session = migrated.session().await;
     let target = Target { dialect: Dialect::Cassandra, keyspace: &whole.name, copies: 1 };
     let mut statements = vec![schema::keyspace_statement(target, "datacenter1")];
     statements.extend(schema::full_statements(target));
@@ -98,7 +98,7 @@ fn statements_for_either_database_are_shown_without_one() {
 #[tokio::test]
 async fn two_at_once_both_succeed_and_make_one_schema() {
     let expected = Keyspace::migrated(Cluster::single()).await;
-    let session = connect(&expected.options()).await.unwrap();
+    let session = expected.session().await;
     let expected = described(&session, &expected.name).await;
     for _ in 0..5 {
         let keyspace = Keyspace::unused(Cluster::single());
@@ -115,7 +115,7 @@ async fn two_at_once_both_succeed_and_make_one_schema() {
 #[tokio::test]
 async fn killed_at_any_step_and_run_again_it_ends_in_the_same_schema() {
     let expected = Keyspace::migrated(Cluster::single()).await;
-    let session = connect(&expected.options()).await.unwrap();
+    let session = expected.session().await;
     let expected = described(&session, &expected.name).await;
     for steps in 1.. {
         let keyspace = Keyspace::unused(Cluster::single());
@@ -138,7 +138,7 @@ async fn killed_at_any_step_and_run_again_it_ends_in_the_same_schema() {
 #[tokio::test]
 async fn an_edited_and_a_newer_migration_are_refused_and_a_newer_one_that_leaves_room_is_not() {
     let keyspace = Keyspace::migrated(Cluster::single()).await;
-    let session = connect(&keyspace.options()).await.unwrap();
+    let session = keyspace.session().await;
     let table = format!("{}.schema_migrations", keyspace.name);
     let run = async |text: String| drop(session.query_unpaged(text, ()).await.unwrap());
     let migrated = async || migrate(&session, &keyspace.plan(), &mut |_| {}).await;

@@ -1,7 +1,8 @@
 //! A real database for tests: Apache Cassandra, started by `tests/cql-server`, which ends it when this process ends.
 
-use std::{process::Command, sync::OnceLock};
+use std::{process::Command, sync::OnceLock, time::Duration};
 
+use scylla::client::session::Session;
 use trolley::store::cql::{Options, connect, migrate};
 
 use super::TempDir;
@@ -116,7 +117,7 @@ impl Keyspace {
 
     /// Brings the schema to this release's.
     pub(crate) async fn migrate(&self) {
-        let session = connect(&self.options()).await.unwrap();
+        let session = self.session().await;
         migrate::migrate(&session, &self.plan(), &mut |_| {}).await.unwrap();
     }
 
@@ -133,6 +134,16 @@ impl Keyspace {
     /// How to reach it.
     pub(crate) fn options(&self) -> Options {
         Options::new(self.contact_points.split(',').map(str::to_owned).collect(), &self.name)
+    }
+
+    /// How a test reaches it for itself: a database that shares its machine takes seconds for a change of its schema.
+    pub(crate) fn patient(&self) -> Options {
+        Options { request_timeout: Duration::from_secs(60), ..self.options() }
+    }
+
+    /// A session of a test's own.
+    pub(crate) async fn session(&self) -> Session {
+        connect(&self.patient()).await.unwrap()
     }
 
     /// Makes a command of ours use it.
