@@ -101,6 +101,11 @@ fn latencies(server: &Server, scratch: &Path) -> Result<HashMap<String, Latency>
     row("the generator late by", lag_ms("p50"), lag_ms("p99"), "");
     let save_p99_ms = taken.quantile_s(0.99) * 1e3;
     row("a save", taken.quantile_s(0.5) * 1e3, save_p99_ms, &format!("   p99.9 {:.2}", taken.quantile_s(0.999) * 1e3));
+    let is_judged = |operation: &&String| BARS.iter().any(|(judged, _)| judged == operation);
+    let mut operations = told["operations"].as_object().into_iter().flatten().map(|(operation, _)| operation);
+    if let Some(operation) = operations.find(|operation| !is_judged(operation)) {
+        return Err(format!("{operation} has no bar: give it one"));
+    }
     let mut latencies = HashMap::new();
     for (operation, _) in BARS {
         let measured = &told["operations"][operation];
