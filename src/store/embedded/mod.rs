@@ -32,6 +32,7 @@ use crate::telemetry::clock;
 mod batch;
 mod files;
 mod layout;
+mod memtables;
 mod queue;
 mod writer;
 

@@ -14,7 +14,7 @@ use tokio::{
     sync::{OwnedSemaphorePermit, oneshot},
 };
 
-use super::{Shared, batch, files::Directory, layout::ROW_KEY_BYTES, queue::Next};
+use super::{Shared, batch, files::Directory, layout::ROW_KEY_BYTES, memtables::Memtables, queue::Next};
 use crate::{
     store::{Done, Expect, Head, Reason, Saved},
     telemetry::metrics::metrics,
@@ -104,6 +104,7 @@ pub(super) struct Writer {
     jobs_before: usize,
     /// How long the last commit took, and the one before.
     commits_took: [Duration; 2],
+    memtables: Memtables,
     refusing: Option<Refusing>,
     space_at: Option<Instant>,
     disk_bytes_at: Option<Instant>,
@@ -111,10 +112,17 @@ pub(super) struct Writer {
 
 impl Writer {
     pub(super) fn new(directory: Directory, shared: Arc<Shared>, runtime: Handle) -> Self {
-        let (jobs_before, commits_took) = (0, [Duration::ZERO; 2]);
-        let (refusing, space_at, disk_bytes_at) = (None, None, None);
-        let mut writer =
-            Self { directory, shared, runtime, jobs_before, commits_took, refusing, space_at, disk_bytes_at };
+        let mut writer = Self {
+            directory,
+            shared,
+            runtime,
+            jobs_before: 0,
+            commits_took: [Duration::ZERO; 2],
+            memtables: Memtables::default(),
+            refusing: None,
+            space_at: None,
+            disk_bytes_at: None,
+        };
         writer.publish_health();
         writer
     }
@@ -149,16 +157,19 @@ impl Writer {
         #[expect(clippy::cast_precision_loss, reason = "at most a thousand")]
         metrics().store_batch_writes.observe(jobs.len() as f64);
         let began = Instant::now();
-        let ended = {
-            let tree = self.shared.tree.blocking_read();
-            // There always is one: the writer refuses while the database is closed.
-            let Some(tree) = tree.as_ref() else { return };
-            batch::write(tree, jobs)
-        };
+        let open = self.shared.tree.blocking_read();
+        // There always is one: the writer refuses while the database is closed.
+        let Some(tree) = open.as_ref() else { return };
+        let ended = batch::write(tree, jobs);
         self.commits_took = [began.elapsed(), self.commits_took[0]];
         let failure = ended.failure();
         // From here each answer would wake a thread of the runtime; there, all but the first find theirs awake.
         self.runtime.spawn(async move { ended.tell() });
+        let spent = self.memtables.turn_over(tree);
+        if !spent.is_empty() {
+            self.runtime.spawn_blocking(move || drop(spent));
+        }
+        drop(open);
         match failure {
             None => self.publish_health(),
             Some(reason) => self.start_refusing(reason, true),
@@ -180,6 +191,9 @@ impl Writer {
         tracing::error!(%reason, "the store refuses writes until the disk is well again; reads go on");
         metrics().store_writes_refused.set(1);
         let retry_at = Instant::now() + RECOVERY_PAUSE_MIN;
+        if broken {
+            self.memtables = Memtables::default(); // of a database that is about to be closed
+        }
         self.refusing = Some(Refusing { reason, broken, retry_at, pause: RECOVERY_PAUSE_MIN });
         self.publish_health();
     }
