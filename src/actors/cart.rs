@@ -60,6 +60,11 @@ impl Entity for CartEntity {
         cart::evolve(state, event);
     }
 
+    /// Whoever waits for a checkout to be there is told while it is written down; and of a settled cart nobody.
+    fn can_wait(command: &Command) -> bool {
+        matches!(command, Command::Opened { .. } | Command::Settle { .. })
+    }
+
     fn is_birth(command: &Command) -> bool {
         matches!(command, Command::Create { .. })
     }

@@ -65,6 +65,11 @@ impl Entity for CheckoutEntity {
         checkout::evolve(state, event);
     }
 
+    /// Whoever completes is told once there is an order.
+    fn can_wait(command: &Command) -> bool {
+        matches!(command, Command::Done { step: Step::Settle | Step::Forget(_), .. })
+    }
+
     fn is_birth(command: &Command) -> bool {
         matches!(command, Command::Create(_))
     }

@@ -17,6 +17,7 @@ use crate::{
     domain::{
         Context, DiscountId, Id, UnixMillis,
         discount::{self, Command, Discount, Event, Refusal},
+        holds::Act,
     },
     events::Data,
     store::Kind,
@@ -58,6 +59,11 @@ impl Entity for DiscountEntity {
 
     fn evolve(state: &mut Option<Discount>, event: &Event) {
         discount::evolve(state, event);
+    }
+
+    /// Nobody counts on its being forgotten.
+    fn can_wait(command: &Command) -> bool {
+        matches!(command, Command::Act { act: Act::Forget, .. })
     }
 
     fn outcome(_: &Command, _: Option<&Discount>) -> u32 {

@@ -69,6 +69,11 @@ impl Entity for OrderEntity {
         order::evolve(state, event);
     }
 
+    /// Whoever asked for the deed was told when it began.
+    fn can_wait(command: &Command) -> bool {
+        matches!(command, Command::Done { .. })
+    }
+
     fn is_birth(command: &Command) -> bool {
         matches!(command, Command::Place(_))
     }

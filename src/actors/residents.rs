@@ -26,7 +26,7 @@ use crate::{
     codec::record::{Armed, Unsent},
     domain::ShardId,
     events::{self, Offer, Outgoing, Relay, Spill},
-    store::{Done, Saved, Store},
+    store::{Done, Save, Saved, Store},
     telemetry::metrics::metrics,
 };
 
@@ -349,7 +349,7 @@ fn load<E: Hosted>(id: u128, number: u128, serial: bool, ground: &Ground) {
 
 fn save<E: Hosted>(id: u128, order: SaveOrder, ground: &Ground) {
     let (back, asked) = (ground.back::<E>(), Instant::now());
-    let SaveOrder { expect, row, arm, spill, listed, riders } = order;
+    let SaveOrder { expect, row, arm, spill, listed, riders, haste } = order;
     metrics().actor_coalesced_commands.observe(riders as f64);
     metrics().store_saved_bytes_total.inc_by(row.body.len() as u64);
     let (op_id, epoch) = (row.op_id, row.epoch);
@@ -369,10 +369,10 @@ fn save<E: Hosted>(id: u128, order: SaveOrder, ground: &Ground) {
             Saved::Refused(_) => "refused",
         };
         let seconds = asked.elapsed().as_secs_f64();
-        metrics().store_save_duration_seconds.with_label_values(&[outcome]).observe(seconds);
+        metrics().store_save_duration_seconds.with_label_values(&[haste.name(), outcome]).observe(seconds);
         back(id, To::Saved(op_id, saved));
     });
-    ground.store.save_then(E::KIND, id, expect, row, marks, done);
+    ground.store.save_then(Save { kind: E::KIND, id, expect, row, marks, haste }, done);
 }
 
 /// Events of a later release are left to nodes of that release, and all after them.

@@ -71,6 +71,11 @@ impl Entity for StockEntity {
         }
     }
 
+    /// Nobody counts on its being forgotten.
+    fn can_wait(command: &Command) -> bool {
+        matches!(command, Command::Act { act: Act::Forget, .. })
+    }
+
     fn outcome(_: &Command, _: Option<&Stock>) -> u32 {
         0
     }

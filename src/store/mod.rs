@@ -167,6 +167,43 @@ impl Expect {
     }
 }
 
+/// Whether anybody waits for a save.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Haste {
+    /// Somebody does.
+    Urgent,
+    /// Nobody does: a store whose syncs are shared may keep it for some milliseconds, until somebody else's save needs one.
+    Patient,
+}
+
+impl Haste {
+    /// Its name in metrics.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Urgent => "urgent",
+            Self::Patient => "patient",
+        }
+    }
+}
+
+/// A save, complete.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Save {
+    /// Which table.
+    pub kind: Kind,
+    /// Which row.
+    pub id: u128,
+    /// What it expects to find.
+    pub expect: Expect,
+    /// What it writes; its version must be `expect.next()`.
+    pub row: Row,
+    /// What is in the index no later than the row.
+    pub marks: Vec<IndexEntry>,
+    /// Whether anybody waits for it.
+    pub haste: Haste,
+}
+
 /// How a save ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Saved {
@@ -246,7 +283,8 @@ pub trait Store: Send + Sync + fmt::Debug + 'static {
 
     /// The same save, for whoever has nothing to wait with: `done` is told once how it ended. A store with threads of its
     /// own tells from there and spares a task for each save.
-    fn save_then(&self, kind: Kind, id: u128, expect: Expect, row: Row, marks: Vec<IndexEntry>, done: Done) {
+    fn save_then(&self, save: Save, done: Done) {
+        let Save { kind, id, expect, row, marks, haste: _ } = save;
         let saving = self.save(kind, id, expect, row, marks);
         tokio::spawn(async move { done.tell(saving.await) });
     }
@@ -254,7 +292,8 @@ pub trait Store: Send + Sync + fmt::Debug + 'static {
     /// Puts entries, synced; the same entry again is harmless.
     fn index_put(&self, entries: Vec<IndexEntry>) -> BoxFuture<'static, Result<(), Reason>>;
 
-    /// Deletes exact keys of a partition; absent ones are no error.
+    /// Deletes exact keys of a partition; absent ones are no error. Like a patient save it may
+    /// take some milliseconds longer.
     fn index_delete(&self, partition: Box<[u8]>, keys: Vec<Box<[u8]>>) -> BoxFuture<'static, Result<(), Reason>>;
 
     /// Entries of `partition` with `from <= key` (and `key < until` where given), in key order, at most `limit`

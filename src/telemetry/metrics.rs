@@ -121,10 +121,11 @@ metrics! {
     agenda_overdue_ms: IntGauge = gauge;
     /// Shard actors restarted after a crash.
     shard_restarts_total: IntCounter = counter;
-    /// Seconds of a save, from the shard actor and back, by outcome: applied, ours (an earlier attempt had been applied),
-    /// lost to a newer version, fenced by a newer epoch, unknown, refused.
+    /// Seconds of a save, from the shard actor and back, by haste (urgent, or patient: nobody waits, and it may ride with
+    /// others) and outcome: applied, ours (an earlier attempt had been applied), lost to a newer version, fenced by a newer
+    /// epoch, unknown, refused.
     store_save_duration_seconds: HistogramVec = |n, h| HistogramVec::new(
-        HistogramOpts::new(n, h).buckets(SAVE_BUCKETS_S.to_vec()), &["outcome"]);
+        HistogramOpts::new(n, h).buckets(SAVE_BUCKETS_S.to_vec()), &["haste", "outcome"]);
     /// Seconds of a load.
     store_load_duration_seconds: Histogram = latency;
     /// Bytes of the rows saved.

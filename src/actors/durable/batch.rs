@@ -23,7 +23,7 @@ use crate::{
         record::{Armed, Receipt, Record},
     },
     domain::{Context, Try, UnixMillis},
-    store::{Expect, Row},
+    store::{Expect, Haste, Row},
 };
 
 /// After this long, an agenda entry whose row never came is dropped: no store keeps a write in flight for a day.
@@ -375,6 +375,10 @@ impl<'a, E: Entity, T: Token> Turn<'a, E, T> {
         receipts::prune(&mut self.receipts, self.now);
         self.receipts.shrink_to_fit();
         let ttl_s = E::ttl_s(&state);
+        // Until a row is claimed nobody can be shown it.
+        let is_claimed = self.base.is_none_or(|base| base.record.epoch >= around.fence);
+        let can_wait = is_claimed && self.riders.iter().all(|rider| rider.waiting.work.can_wait());
+        let haste = if can_wait { Haste::Patient } else { Haste::Urgent };
         let listed = if self.base.is_none() { E::listed(&state) } else { Vec::new() };
         let record = Record { epoch: around.epoch, op_id, state, receipts: self.receipts, unsent, armed: self.armed };
         let body = match E::encode(&record) {
@@ -391,7 +395,7 @@ impl<'a, E: Entity, T: Token> Turn<'a, E, T> {
             body,
         };
         Ok(Flight {
-            order: SaveOrder { expect, row, arm, spill, listed, riders: self.riders.len() },
+            order: SaveOrder { expect, row, arm, spill, listed, riders: self.riders.len(), haste },
             next: Committed { version: expect.next(), updated_at: self.now, record },
             riders: self.riders,
             unmark: self.unmark,

@@ -9,7 +9,7 @@ use crate::{
     codec::record::{Armed, Record, Unsent},
     domain::{Context, Try, UnixMillis},
     events::Data,
-    store::{Expect, IndexEntry, Kind, Reason, Row, Saved},
+    store::{Expect, Haste, IndexEntry, Kind, Reason, Row, Saved},
 };
 
 /// What an actor kind must say for itself; everything durable is done for it.
@@ -57,6 +57,11 @@ pub trait Entity: fmt::Debug + Sized + 'static {
     /// Whether what is new in the later state is that others have done something, which their rows tell already, and nothing
     /// that clients see: those who follow the actor may be told of it while it is being saved.
     fn is_foretold(_before: &Self::State, _after: &Self::State) -> bool {
+        false
+    }
+    /// Whether nobody waits for what the command does: its save may then ride with others'. Whoever comes meanwhile waits for
+    /// it, for some milliseconds at most.
+    fn can_wait(_: &Self::Command) -> bool {
         false
     }
     /// What a command that was accepted did, as the receipt keeps it; `state` is what it led to.
@@ -182,6 +187,8 @@ pub struct SaveOrder {
     pub listed: Vec<IndexEntry>,
     /// How many commands ride in it.
     pub riders: usize,
+    /// Whether any of them waits for it.
+    pub haste: Haste,
 }
 
 /// How an ask or a read ended.

@@ -123,6 +123,15 @@ impl<E: Entity, T> Work<E, T> {
         }
     }
 
+    /// Whether its save may ride with others'.
+    fn can_wait(&self) -> bool {
+        match self {
+            Self::Ask(Ask { command, .. }, _) | Self::Done(command) => E::can_wait(command),
+            Self::Read(_) | Self::Wake(_) => false,
+            Self::Clear => true,
+        }
+    }
+
     /// Whether nobody waits for it: the actor's own work, done again until it is done.
     const fn is_own(&self) -> bool {
         matches!(self, Self::Wake(_) | Self::Done(_) | Self::Clear)

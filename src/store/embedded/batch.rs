@@ -104,7 +104,7 @@ struct Batch {
 impl Batch {
     fn decide(&mut self, tree: &Tree, work: Work) -> Decided {
         match work {
-            Work::Save { key, expect, head, updated_at_ms, value, marks, done } => {
+            Work::Save { key, expect, head, updated_at_ms, value, marks, done, haste: _ } => {
                 let now = clock::now().max(UnixMillis(updated_at_ms));
                 let found = match self.head(tree, key, now) {
                     Ok(found) => found,
@@ -117,7 +117,7 @@ impl Batch {
                 self.rows.insert(key, PendingRow { head: Some(head), value: Some(value) });
                 Decided::Save(done, Saved::Applied)
             }
-            Work::Index { changes, done } => {
+            Work::Index { changes, done, haste: _ } => {
                 self.index.extend(changes);
                 Decided::Index(done)
             }

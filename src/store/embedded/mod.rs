@@ -24,7 +24,7 @@ use self::{
     writer::{Job, Work, Writer},
 };
 use super::{
-    Done, Expect, Health, IndexEntry, Kind, Reason, Row, RowPage, SCAN_BYTES_MAX, SCAN_MAX, Saved, Store,
+    Done, Expect, Haste, Health, IndexEntry, Kind, Reason, Row, RowPage, SCAN_BYTES_MAX, SCAN_MAX, Save, Saved, Store,
     check_entries, check_row,
 };
 use crate::telemetry::clock;
@@ -242,9 +242,9 @@ async fn answer<T>(receiver: oneshot::Receiver<T>) -> Result<T, Reason> {
 }
 
 /// Changes of the index, queued and awaited.
-async fn change_index(shared: Arc<Shared>, changes: writer::IndexChanges) -> Result<(), Reason> {
+async fn change_index(shared: Arc<Shared>, changes: writer::IndexChanges, haste: Haste) -> Result<(), Reason> {
     let (done, receiver) = oneshot::channel();
-    shared.submit(Work::Index { changes, done }).await;
+    shared.submit(Work::Index { changes, haste, done }).await;
     answer(receiver).await?
 }
 
@@ -271,18 +271,19 @@ impl Store for Embedded {
         let done = Done::new(move |saved| {
             let _ = sender.send(saved); // nobody waits any more
         });
-        self.save_then(kind, id, expect, row, marks, done);
+        self.save_then(Save { kind, id, expect, row, marks, haste: Haste::Urgent }, done);
         Box::pin(async move { answer(receiver).await.unwrap_or_else(Saved::Unknown) })
     }
 
-    fn save_then(&self, kind: Kind, id: u128, expect: Expect, row: Row, marks: Vec<IndexEntry>, done: Done) {
+    fn save_then(&self, save: Save, done: Done) {
+        let Save { kind, id, expect, row, marks, haste } = save;
         let checked = check_row(expect, &row).and_then(|()| check_entries(&marks));
         if let Err(reason) = checked.and_then(|()| self.shared.check_writes()) {
             return done.tell(Saved::Refused(reason));
         }
         let (key, head, updated_at_ms) = (layout::row_key(kind, id), row.head(), row.updated_at_ms);
         let (value, marks) = (layout::encode_row(&row), puts(marks));
-        let work = Work::Save { key, expect, head, updated_at_ms, value, marks, done };
+        let work = Work::Save { key, expect, head, updated_at_ms, value, marks, haste, done };
         match self.shared.places.clone().try_acquire_many_owned(places(&work)) {
             Ok(place) => self.shared.queue.push(Job { work, place }),
             Err(_) => {
@@ -296,14 +297,15 @@ impl Store for Embedded {
         let shared = self.shared.clone();
         Box::pin(async move {
             check_entries(&entries)?;
-            change_index(shared, puts(entries)).await
+            change_index(shared, puts(entries), Haste::Urgent).await
         })
     }
 
     fn index_delete(&self, partition: Box<[u8]>, keys: Vec<Box<[u8]>>) -> BoxFuture<'static, Result<(), Reason>> {
         let shared = self.shared.clone();
         Box::pin(async move {
-            change_index(shared, keys.iter().map(|key| (layout::index_key(&partition, key), None)).collect()).await
+            let changes = keys.iter().map(|key| (layout::index_key(&partition, key), None)).collect();
+            change_index(shared, changes, Haste::Patient).await
         })
     }
 

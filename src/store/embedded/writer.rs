@@ -16,7 +16,7 @@ use tokio::{
 
 use super::{Shared, batch, files::Directory, layout::ROW_KEY_BYTES, memtables::Memtables, queue::Next};
 use crate::{
-    store::{Done, Expect, Head, Reason, Saved},
+    store::{Done, Expect, Haste, Head, Reason, Saved},
     telemetry::metrics::metrics,
 };
 
@@ -50,10 +50,12 @@ pub(super) enum Work {
         updated_at_ms: u64,
         value: Vec<u8>,
         marks: IndexChanges,
+        haste: Haste,
         done: Done,
     },
     Index {
         changes: IndexChanges,
+        haste: Haste,
         done: oneshot::Sender<Result<(), Reason>>,
     },
     /// Deletes those rows that are expired.
@@ -71,6 +73,14 @@ impl Work {
             Self::Save { value, marks, .. } => value.len() + changes_bytes(marks),
             Self::Index { changes, .. } => changes_bytes(changes),
             Self::Purge { keys } => keys.len() * ROW_KEY_BYTES,
+        }
+    }
+
+    /// Whether anybody waits for it.
+    pub(super) const fn haste(&self) -> Haste {
+        match self {
+            Self::Save { haste, .. } | Self::Index { haste, .. } => *haste,
+            Self::Purge { .. } => Haste::Patient,
         }
     }
 
@@ -100,8 +110,8 @@ pub(super) struct Writer {
     shared: Arc<Shared>,
     /// On which it answers.
     runtime: Handle,
-    /// Jobs in the batch before.
-    jobs_before: usize,
+    /// Urgent jobs in the batch before.
+    urgent_before: usize,
     /// How long the last commit took, and the one before.
     commits_took: [Duration; 2],
     memtables: Memtables,
@@ -116,7 +126,7 @@ impl Writer {
             directory,
             shared,
             runtime,
-            jobs_before: 0,
+            urgent_before: 0,
             commits_took: [Duration::ZERO; 2],
             memtables: Memtables::default(),
             refusing: None,
@@ -135,7 +145,7 @@ impl Writer {
             let [last, before] = self.commits_took;
             let company_wait = (last.min(before) * 2).min(COMPANY_WAIT_MAX);
             let patience = self.refusing.as_ref().map(|why| why.retry_at.saturating_duration_since(Instant::now()));
-            match self.shared.queue.take(self.jobs_before, patience, company_wait) {
+            match self.shared.queue.take(self.urgent_before, patience, company_wait) {
                 Next::Closed => break,
                 Next::Nothing => self.try_recovery(),
                 Next::Batch(jobs) => match self.refusal() {
@@ -144,7 +154,7 @@ impl Writer {
                         self.try_recovery();
                     }
                     None => {
-                        self.jobs_before = jobs.len();
+                        self.urgent_before = jobs.iter().filter(|job| job.work.haste() == Haste::Urgent).count();
                         self.write(jobs);
                     }
                 },

@@ -23,7 +23,8 @@ use self::{
     wire::{Answer, Request},
 };
 use super::{
-    Done, Expect, Health, IndexEntry, Kind, Reason, Row, RowPage, SCAN_MAX, Saved, Store, check_entries, check_row,
+    Done, Expect, Haste, Health, IndexEntry, Kind, Reason, Row, RowPage, SCAN_MAX, Save, Saved, Store, check_entries,
+    check_row,
 };
 
 pub use self::server::{bind, serve};
@@ -158,16 +159,15 @@ impl Store for Remote {
         let done = Done::new(move |saved| {
             let _ = sender.send(saved); // nobody waits any more
         });
-        self.save_then(kind, id, expect, row, marks, done);
+        self.save_then(Save { kind, id, expect, row, marks, haste: Haste::Urgent }, done);
         Box::pin(async move { receiver.await.unwrap_or_else(|_| Saved::Unknown(Reason::new("the store was closed"))) })
     }
 
-    fn save_then(&self, kind: Kind, id: u128, expect: Expect, row: Row, marks: Vec<IndexEntry>, done: Done) {
-        if let Err(reason) = check_row(expect, &row).and_then(|()| check_entries(&marks)) {
+    fn save_then(&self, save: Save, done: Done) {
+        if let Err(reason) = check_row(save.expect, &save.row).and_then(|()| check_entries(&save.marks)) {
             return done.tell(Saved::Refused(reason));
         }
-        self.shared
-            .send(Waiting::Save(done), |out, request| wire::put_save(out, request, (kind, id), expect, &row, &marks));
+        self.shared.send(Waiting::Save(done), |out, request| wire::put_save(out, request, &save));
     }
 
     fn index_put(&self, entries: Vec<IndexEntry>) -> BoxFuture<'static, Result<(), Reason>> {

@@ -254,9 +254,8 @@ fn perform(store: &dyn Store, request: Request, owed: Owed) -> Option<BoxFuture<
             owed.give(&Answer::Health(store.health()));
             return None;
         }
-        Request::Save { kind, id, expect, row, marks } => {
-            let done = Done::new(move |saved| owed.give(&Answer::Saved(saved)));
-            store.save_then(kind, id, expect, row, marks, done);
+        Request::Save(save) => {
+            store.save_then(save, Done::new(move |saved| owed.give(&Answer::Saved(saved))));
             return None;
         }
         Request::Load { kind, id, serial } => {

@@ -202,7 +202,7 @@ async fn a_slow_store_makes_saves_unknown_and_says_that_it_is_there() {
 /// A connection of a client that knows how to begin.
 async fn greeted(served: &Served) -> UnixStream {
     let mut stream = UnixStream::connect(socket(&served.dir)).await.unwrap();
-    stream.write_all(b"TrStore\x01").await.unwrap();
+    stream.write_all(b"TrStore\x02").await.unwrap();
     stream
 }
 

@@ -137,7 +137,7 @@ pub(super) fn measure(nodes: &mut impl Nodes) -> Result<Measured, String> {
         for (pages, sign) in [(before, -1.0), (after, 1.0)] {
             for page in pages {
                 measured.dark.add(&Buckets::read(&page, DARK, ""), sign);
-                measured.saves.add(&Buckets::read(&page, SAVES, "outcome=\"applied\""), sign);
+                measured.saves.add(&Buckets::read(&page, SAVES, "haste=\"urgent\",outcome=\"applied\""), sign);
             }
         }
         load.child.wait().map_err(text)?;

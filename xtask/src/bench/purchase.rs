@@ -86,13 +86,16 @@ struct Latency {
 /// Every request at a steady rate, by operation.
 fn latencies(server: &Server, scratch: &Path) -> Result<HashMap<String, Latency>, String> {
     let page = || output(Command::new("curl").args(["-sS", &format!("http://{}/metrics", server.admin)]));
-    let saves = |page: &str| Buckets::read(page, SAVES, "outcome=\"applied\"");
+    let saves = |page: &str| Buckets::read(page, SAVES, "haste=\"urgent\",outcome=\"applied\"");
     let before = page()?;
     let told = purchases(prompt_generator(), server, scratch, &["--rate", RATE, "--seconds", SECONDS])?;
     let mut taken = saves(&page()?);
     taken.add(&saves(&before), -1.0);
     let bought = told["purchases"]["orders"].as_f64().unwrap_or(0.0);
-    println!("{RATE} purchases/s for {SECONDS} s: {bought} orders, {:.0} saves each", taken.count() / bought);
+    println!(
+        "{RATE} purchases/s for {SECONDS} s: {bought} orders, {:.0} saves each that somebody waits for",
+        taken.count() / bought
+    );
     let row = |name: &str, p50_ms: f64, p99_ms: f64, more: &str| {
         println!("{:<44} p50 {p50_ms:>7.2} ms   p99 {p99_ms:>7.2} ms{more}", format!("  {name}"));
     };

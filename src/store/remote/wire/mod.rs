@@ -7,11 +7,11 @@
 use bytes::{Buf, Bytes};
 
 use crate::store::{
-    Expect, Head, Health, IndexEntry, Kind, ROW_BYTES_MAX, Reason, Row, RowPage, SCAN_BYTES_MAX, Saved,
+    Expect, Haste, Head, Health, IndexEntry, Kind, ROW_BYTES_MAX, Reason, Row, RowPage, SCAN_BYTES_MAX, Save, Saved,
 };
 
 /// First bytes of a connection; the last one rises when the frames change.
-pub(super) const GREETING: [u8; 8] = *b"TrStore\x01";
+pub(super) const GREETING: [u8; 8] = *b"TrStore\x02";
 /// Longest request: a row of the largest size with its marks, or a thousand entries of the largest size.
 pub(super) const REQUEST_BYTES_MAX: usize = 2 * 1024 * 1024;
 /// Longest answer: a page of rows ends with the row that passes its bound; the rest is what surrounds a thousand rows.
@@ -64,13 +64,7 @@ pub(super) enum Request {
         id: u128,
         serial: bool,
     },
-    Save {
-        kind: Kind,
-        id: u128,
-        expect: Expect,
-        row: Row,
-        marks: Vec<IndexEntry>,
-    },
+    Save(Save),
     IndexPut {
         entries: Vec<IndexEntry>,
     },
@@ -178,21 +172,15 @@ fn put_reason(out: &mut Vec<u8>, reason: &Reason) {
 }
 
 /// Appends a save: the frame of every day, encoded from where its parts lie.
-pub(super) fn put_save(
-    out: &mut Vec<u8>,
-    id: u64,
-    (kind, row_id): (Kind, u128),
-    expect: Expect,
-    row: &Row,
-    marks: &[IndexEntry],
-) -> Result<(), usize> {
+pub(super) fn put_save(out: &mut Vec<u8>, id: u64, save: &Save) -> Result<(), usize> {
     frame(out, REQUEST_BYTES_MAX, id, 2, |out| {
-        out.push(kind as u8);
-        out.extend_from_slice(&row_id.to_be_bytes());
-        let version = if let Expect::Version(version) = expect { Some(version) } else { None };
+        out.push(save.kind as u8);
+        out.extend_from_slice(&save.id.to_be_bytes());
+        let version = if let Expect::Version(version) = save.expect { Some(version) } else { None };
         put_option(out, version, |out, version| out.extend_from_slice(&version.to_be_bytes()));
-        put_row(out, row);
-        put_entries(out, marks);
+        put_row(out, &save.row);
+        put_entries(out, &save.marks);
+        out.push(u8::from(save.haste == Haste::Patient));
     })
 }
 
@@ -206,9 +194,7 @@ pub(super) fn put_request(out: &mut Vec<u8>, id: u64, request: &Request) -> Resu
             out.extend_from_slice(&id.to_be_bytes());
             out.push(u8::from(*serial));
         }),
-        Request::Save { kind, id: row_id, expect, row, marks } => {
-            put_save(out, id, (*kind, *row_id), *expect, row, marks)
-        }
+        Request::Save(save) => put_save(out, id, save),
         Request::IndexPut { entries } => frame(3, &|out| put_entries(out, entries)),
         Request::IndexDelete { partition, keys } => frame(4, &|out| {
             put_slice(out, partition);
@@ -386,7 +372,9 @@ pub(super) fn request(frame: Bytes) -> Result<(u64, Request), Malformed> {
                 Some(u64::MAX) => return Err(Malformed::Meaning),
                 Some(version) => Expect::Version(version),
             };
-            Request::Save { kind, id, expect, row: fields.row()?, marks: fields.many(Fields::entry)? }
+            let (row, marks) = (fields.row()?, fields.many(Fields::entry)?);
+            let haste = if fields.flag()? { Haste::Patient } else { Haste::Urgent };
+            Request::Save(Save { kind, id, expect, row, marks, haste })
         }
         3 => Request::IndexPut { entries: fields.many(Fields::entry)? },
         4 => Request::IndexDelete { partition: fields.boxed()?, keys: fields.many(Fields::boxed)? },

@@ -39,8 +39,12 @@ fn a_request() -> impl Strategy<Value = Request> {
     prop_oneof![
         Just(Request::Ping),
         (kind(), any::<(u128, bool)>()).prop_map(|(kind, (id, serial))| Request::Load { kind, id, serial }),
-        (kind(), any::<u128>(), expect, row(), vec(entry(), 0..4))
-            .prop_map(|(kind, id, expect, row, marks)| Request::Save { kind, id, expect, row, marks }),
+        (kind(), any::<u128>(), expect, row(), vec(entry(), 0..4), any::<bool>()).prop_map(
+            |(kind, id, expect, row, marks, is_urgent)| {
+                let haste = if is_urgent { Haste::Urgent } else { Haste::Patient };
+                Request::Save(Save { kind, id, expect, row, marks, haste })
+            }
+        ),
         vec(entry(), 0..4).prop_map(|entries| Request::IndexPut { entries }),
         (boxed(), vec(boxed(), 0..4)).prop_map(|(partition, keys)| Request::IndexDelete { partition, keys }),
         (boxed(), boxed(), option::of(boxed()), limit.clone())

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+mod patience;
+
 use super::{receipts::YOUNG_MAX, saving::*, *};
 use crate::{
     actors::{
