@@ -29,8 +29,8 @@ const JOURNAL_BYTES_MAX: u64 = 64 * 1024 * 1024;
 /// Background threads: one flushes while another compacts, so that a compaction does not stall saves.
 const WORKER_THREADS: usize = 2;
 /// How much the background threads give way to those that answer shoppers: where these share a core, a flush would
-/// keep each of them from it for milliseconds. With this they are let through at once, and a flush still gets a tenth of a
-/// core that is never idle.
+/// keep each of them from it for milliseconds. With this most are let through at once, the others after one slice of the
+/// kernel's, and a flush still gets a tenth of a core that is never idle.
 #[cfg(target_os = "linux")]
 const BACKGROUND_NICE: i32 = 10;
 /// Step of a copy: blocks of zeros of this size stay holes.

@@ -1,6 +1,6 @@
-//! `cargo xtask bench --purchase`: whole purchases on one node with the embedded store, the server on one core, the
-//! generator on the other. How long each request takes at a steady rate, against the saves of the same run; and how many
-//! purchases a second there are where all want one product, against those that are spread over a thousand.
+//! `cargo xtask bench --purchase`: whole purchases on one node with the embedded store. How long each request takes at a
+//! steady rate, against the saves of the same run, on all cores; and how many purchases a second there are where all want
+//! one product, against those that are spread over a thousand, the server on one core, the generator on the other.
 
 use std::{
     collections::HashMap,
@@ -51,11 +51,15 @@ pub(super) fn run(scratch: &Path) -> Result<(), String> {
         product.to_string() + "\n"
     };
     fs::write(&catalog, (0..PRODUCTS).map(product).collect::<String>()).map_err(text)?;
-    let serve =
-        |name: &str| serve_with(&scratch.join(name), Some("0"), &[format!("catalog.path={}", catalog.display())]);
+    let serve = |name: &str, core: Option<&str>| {
+        serve_with(&scratch.join(name), core, &[format!("catalog.path={}", catalog.display())])
+    };
+    // One core that a thread of the kernel or a flush holds for a tick, 4 ms, keeps every save that long; with a second
+    // one, as a node has, they go on there. Rates are compared on one, so that the generator has the other to itself.
+    let (on_all, on_one) = (None, Some("0"));
     let mut rounds = Vec::new();
     for round in 1..=STEADY_ROUNDS {
-        rounds.push(latencies(&serve(&format!("steady-{round}"))?, scratch)?);
+        rounds.push(latencies(&serve(&format!("steady-{round}"), on_all)?, scratch)?);
     }
     for (operation, most) in BARS {
         let of = |figure: fn(&Latency) -> f64| median(rounds.iter().map(|round| figure(&round[operation])).collect());
@@ -67,8 +71,8 @@ pub(super) fn run(scratch: &Path) -> Result<(), String> {
     let (mut many, mut hot) = (Vec::new(), Vec::new());
     for round in 1..=ROUNDS {
         println!("round {round}");
-        many.push(rate("  over 1,000 products", &serve(&format!("many-{round}"))?, scratch, &[])?);
-        hot.push(rate("  one of one product in each", &serve(&format!("hot-{round}"))?, scratch, &["--hot"])?);
+        many.push(rate("  over 1,000 products", &serve(&format!("many-{round}"), on_one)?, scratch, &[])?);
+        hot.push(rate("  one of one product in each", &serve(&format!("hot-{round}"), on_one)?, scratch, &["--hot"])?);
     }
     let ratio = median(hot.iter().zip(&many).map(|(hot, many)| hot / many).collect());
     bar("one hot product against 1,000", format!("{ratio:.2}"), "at least 0.50", ratio >= 0.5);
