@@ -3,6 +3,11 @@
 //! Entries of one shard and one hour lie in one partition, ordered by due time. An entry is written no later than the row
 //! that needs it; a superfluous one is harmless and deleted when it fires. The partition's name and the key are persistent.
 
+use std::{
+    collections::BTreeMap,
+    sync::{Mutex, PoisonError},
+};
+
 use crate::{
     codec::record::Armed,
     domain::{ShardId, UnixMillis},
@@ -80,9 +85,37 @@ pub fn entry(shard: ShardId, kind: Kind, id: u128, armed: Armed) -> IndexEntry {
     IndexEntry { partition: partition(shard, bucket(armed.due)), key: key(kind, id, armed), value: Box::default() }
 }
 
+/// How late the oldest due entry of each shard of a node is.
+#[derive(Debug, Default)]
+pub struct Overdue(Mutex<BTreeMap<ShardId, u64>>);
+
+impl Overdue {
+    /// Takes note, in milliseconds, of how late a shard's oldest entry is; 0 = none is due, or the shard is gone. Returns how
+    /// late the oldest of all shards is.
+    pub fn note(&self, shard: ShardId, late_ms: u64) -> u64 {
+        // Nothing that runs under the lock panics half way.
+        let mut late = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if late_ms == 0 {
+            late.remove(&shard);
+        } else {
+            late.insert(shard, late_ms);
+        }
+        late.values().copied().max().unwrap_or(0)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_oldest_of_all_shards_counts_until_it_is_done() {
+        let overdue = Overdue::default();
+        assert_eq!(overdue.note(ShardId(1), 3_600_000), 3_600_000);
+        assert_eq!(overdue.note(ShardId(2), 1_000), 3_600_000, "a shard that is less late hides no other");
+        assert_eq!(overdue.note(ShardId(1), 0), 1_000);
+        assert_eq!(overdue.note(ShardId(2), 0), 0);
+    }
 
     #[test]
     fn keys_read_back_and_sort_by_due_time() {

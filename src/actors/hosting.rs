@@ -181,6 +181,7 @@ impl Watched {
             epoch: owned.epoch,
             fence: owned.fence,
             served: Arc::clone(&self.start.ground.served),
+            overdue: Arc::clone(&self.start.ground.overdue),
             fenced: self.start.fenced.clone(),
             hands: self.start.hands.clone(),
         }

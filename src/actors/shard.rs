@@ -127,6 +127,8 @@ impl ractor::Message for Message {}
 #[derive(Debug)]
 pub(super) struct Scanned {
     due: Vec<IndexEntry>,
+    /// Nothing that was looked for could not be read.
+    is_whole: bool,
     /// Buckets below this are done; `None` = the store could not tell yet.
     low_mark: Option<u64>,
 }
@@ -141,6 +143,8 @@ pub(super) struct Setting {
     pub(super) fence: u64,
     /// How many shards this node serves.
     pub(super) served: Arc<AtomicUsize>,
+    /// How late the oldest of each of them is.
+    pub(super) overdue: Arc<agenda::Overdue>,
     /// Told when a newer owner shows up.
     pub(super) fenced: mpsc::Sender<(u16, u64)>,
     /// Through which its actors do what they need done elsewhere.
@@ -333,9 +337,15 @@ impl State {
                 self.wake(myself, wake, around);
             }
         }
-        if overdue_ms > 0 {
-            metrics().agenda_overdue_ms.set(i64::try_from(overdue_ms).unwrap_or(i64::MAX));
+        // What could not be read may be as late as it was.
+        if overdue_ms > 0 || scanned.is_whole {
+            self.note_overdue(overdue_ms);
         }
+    }
+
+    fn note_overdue(&self, overdue_ms: u64) {
+        let most_ms = self.setting.overdue.note(self.setting.door.shard, overdue_ms);
+        metrics().agenda_overdue_ms.set(i64::try_from(most_ms).unwrap_or(i64::MAX));
     }
 
     fn wake(&mut self, myself: &ActorRef<Message>, wake: Addressed, around: &Surroundings) {
@@ -343,6 +353,13 @@ impl State {
             metrics().agenda_wakes_total.inc();
             self.take(myself, wake, around);
         }
+    }
+}
+
+impl Drop for State {
+    /// From here on another owner counts, or this shard's next life.
+    fn drop(&mut self) {
+        self.note_overdue(0);
     }
 }
 
@@ -364,17 +381,20 @@ impl Scan {
             // An unreachable store is asked again at the next pulse.
             None => match self.stored_low_mark().await {
                 Ok(stored) => stored.unwrap_or_else(|| present.saturating_sub(LOOK_BACK_BUCKETS)),
-                Err(_) => return Scanned { due: Vec::new(), low_mark: None },
+                Err(_) => return Scanned { due: Vec::new(), is_whole: false, low_mark: None },
             },
         };
         let done_below = agenda::bucket(UnixMillis(self.now.0.saturating_sub(LOW_MARK_LAG_MS)));
         let mut low_mark = start;
-        let mut due = Vec::new();
+        let (mut due, mut is_whole) = (Vec::new(), true);
         for bucket in start..=present.min(start.saturating_add(BUCKETS_PER_SCAN)) {
             let partition = agenda::partition(self.shard, bucket);
             let until = Some(agenda::not_due(self.now));
             let page = self.store.index_scan(partition, Box::default(), until, AGENDA_PAGE - due.len()).await;
-            let Ok(page) = page else { break };
+            let Ok(page) = page else {
+                is_whole = false;
+                break;
+            };
             if page.is_empty() && bucket == low_mark && bucket < done_below && self.may_advance {
                 low_mark = bucket + 1;
             }
@@ -387,7 +407,7 @@ impl Scan {
             // Lost, it only means more to scan at the next start.
             let _ = self.store.index_put(vec![agenda::low_mark_entry(self.shard, low_mark)]).await;
         }
-        Scanned { due, low_mark: Some(low_mark) }
+        Scanned { due, is_whole, low_mark: Some(low_mark) }
     }
 
     async fn stored_low_mark(&self) -> Result<Option<u64>, Reason> {

@@ -94,6 +94,8 @@ pub(super) struct Ground {
     pub(super) closed: AtomicBool,
     /// How many are served here.
     pub(super) served: Arc<AtomicUsize>,
+    /// How late the oldest agenda entry of each of its shards is.
+    pub(super) overdue: Arc<agenda::Overdue>,
     pub(super) orders: Orders,
 }
 
@@ -131,6 +133,7 @@ impl System {
             changes: watch::Sender::new(0),
             closed: AtomicBool::new(false),
             served: Arc::default(),
+            overdue: Arc::default(),
             orders: Orders::default(),
         });
         // Each shard is lost once until it is adopted again.

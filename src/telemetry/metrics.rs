@@ -117,7 +117,7 @@ metrics! {
     actor_fenced_total: IntCounter = counter;
     /// Timers that woke an actor.
     agenda_wakes_total: IntCounter = counter;
-    /// Age in milliseconds of the oldest due agenda entry seen in the last scan.
+    /// How many milliseconds the oldest agenda entry of all shards of this node is late; 0 = none is due.
     agenda_overdue_ms: IntGauge = gauge;
     /// Shard actors restarted after a crash.
     shard_restarts_total: IntCounter = counter;
