@@ -16,7 +16,9 @@ use subtle::ConstantTimeEq;
 use tokio::sync::watch;
 
 use super::{
-    BODY_BYTES_MAX, admin_events, admin_shop, edge,
+    BODY_BYTES_MAX, admin_events, admin_shop,
+    change::refuse_cards,
+    edge,
     problem::{self, Code, Problem},
 };
 use crate::{
@@ -267,6 +269,7 @@ async fn put_product(
     request: Request,
 ) -> Result<Response, Problem> {
     let body = body(request).await?;
+    refuse_cards(&body)?;
     let product = catalog::parse_product(&body).map_err(|what| Problem::new(Code::InvalidRequest, what))?;
     if *product.sku != *sku {
         return Err(Problem::at(Code::InvalidRequest, "/sku", "must be the path's"));

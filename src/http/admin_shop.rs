@@ -15,7 +15,7 @@ use xxhash_rust::xxh3::Xxh3;
 use super::{
     admin::{Admin, TIMEOUT, body},
     carts::replayed,
-    change::IDEMPOTENCY_KEY_BYTES_MAX,
+    change::{IDEMPOTENCY_KEY_BYTES_MAX, refuse_cards},
     may_sell,
     orders::{self, SomeUnits, units},
     problem::{Code, Problem},
@@ -55,6 +55,7 @@ async fn read<T: DeserializeOwned>(request: Request, must_have_key: bool) -> Res
     if must_have_key && key.is_none() {
         return Err(Problem::new(Code::IdempotencyKeyMissing, "send an Idempotency-Key, a new one for each deed"));
     }
+    refuse_cards(&bytes)?;
     let text = if bytes.is_empty() { Bytes::from_static(b"{}") } else { bytes };
     let body = serde_json::from_slice(&text).map_err(|error| Problem::new(Code::InvalidRequest, error.to_string()))?;
     Ok(Wish { key, body })

@@ -227,16 +227,18 @@ impl<T: DeserializeOwned + Default + Send> Content for OptionalJson<T> {
     }
 }
 
-/// Card numbers are refused wherever they are, before anything of the body is kept or logged: gateways take them, the shop
-/// never does.
-fn refuse_cards(body: &[u8]) -> Result<(), Problem> {
+/// Card numbers are refused wherever they are in a body, before anything of it is kept, logged or told back: gateways take
+/// them, the shop never does.
+pub(super) fn refuse_cards(body: &[u8]) -> Result<(), Problem> {
     // A number has 13 digits at least: most bodies have not as many in all.
     if body.iter().filter(|byte| byte.is_ascii_digit()).count() < 13 {
         return Ok(());
     }
-    // What is no JSON is refused for that.
-    let Ok(value) = serde_json::from_slice::<serde_json::Value>(body) else { return Ok(()) };
-    match card_in(&value, String::new()) {
+    let value = serde_json::from_slice::<serde_json::Value>(body);
+    let found = value.ok().and_then(|value| card_in(&value, String::new()));
+    // In what is no JSON, and in a field of whose name there are several, it has no place that could be named.
+    let found = found.or_else(|| looks_like_card(&String::from_utf8_lossy(body)).then(String::new));
+    match found {
         Some(pointer) => Err(Problem::at(
             Code::CardDataRefused,
             pointer,
@@ -378,5 +380,29 @@ impl Has {
             tag == "*" || quoted.is_some_and(|tag| tag.parse() == Ok(revision))
         };
         value.split(',').any(is_it)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_card_number_is_refused_also_where_no_field_can_be_named() {
+        for body in [
+            r#"{"note": "4242 4242 4242 4242""#,
+            r#"{"note": 4242424242424242"#,
+            r#"{"note": "4242424242424242", "note": "later"}"#,
+            "4242-4242-4242-4242",
+        ] {
+            let refused = format!("{:?}", refuse_cards(body.as_bytes()).unwrap_err());
+            assert!(refused.contains("CardDataRefused"), "{body}");
+            assert!(!refused.contains("4242"), "it is not told back");
+        }
+        for body in
+            [r#"{"a": 4242, "b": [4242, 4242, 4242]}"#, r#"{"at": 1795700168478, "until": "2026-11-26T13:31:20Z"#]
+        {
+            assert!(refuse_cards(body.as_bytes()).is_ok(), "{body}");
+        }
     }
 }

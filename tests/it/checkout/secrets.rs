@@ -71,6 +71,17 @@ async fn card_numbers_are_refused_and_the_log_knows_nobody() {
     let number = json!({ "payment": { "gateway": "sandbox", "token": 4_242_424_242_424_242_u64 } });
     let refused = shopper.ask("POST", &complete, &[("idempotency-key", "card")], Some(&number)).await;
     assert_eq!(problem(&refused).1, "card_data_refused", "nor as a number");
+    let (stock, fulfilments) = (format!("/admin/stock/{sku}"), format!("/admin/orders/{}/fulfilments", &order[11..]));
+    let product = json!({ "sku": "odd", "title": "", "price": { "amount": 1, "currency": "EUR" } });
+    for (method, path, body, pointer) in [
+        ("POST", stock, json!({ "adjust": 1, "reason": "" }), "/reason"),
+        ("POST", fulfilments, json!({ "lines": [], "label": "" }), "/label"),
+        ("PUT", "/admin/products/odd".to_owned(), product, "/title"),
+    ] {
+        let refused = sale.admin(method, &path, Some("card"), Some(&with_card(body, pointer, CARD))).await;
+        assert_eq!(problem(&refused), (422, "card_data_refused".to_owned()), "{path}: nor from an operator");
+        assert_eq!(refused.json()["errors"][0]["pointer"], pointer, "{path}");
+    }
     let now = shopper.read(&checkout).await;
     assert_eq!((&now["revision"], &now["payment"]), (&seen["revision"], &Value::Null), "nothing happened");
 
