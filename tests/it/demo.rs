@@ -174,7 +174,8 @@ async fn shoppers_are_told_the_truth_over_a_death() {
     let acknowledged = |ledger: &Value| ledger["acknowledged"].as_u64().unwrap();
     until("shoppers are served and their carts compared", || {
         let ledger = ledger(&mut demo);
-        let seen = (acknowledged(&ledger) > 500 && ledger["compared"].as_u64() > Some(16)).then_some(());
+        let is_compared = ledger["compared"].as_u64() > Some(16) && ledger["orders"].as_u64() > Some(0);
+        let seen = (acknowledged(&ledger) > 500 && is_compared).then_some(());
         async move { seen }
     })
     .await;
@@ -184,6 +185,7 @@ async fn shoppers_are_told_the_truth_over_a_death() {
     let told = demo.done("load off")["ledger"].clone();
     assert_eq!((told["lost"].as_u64(), told["doubled"].as_u64()), (Some(0), Some(0)), "{told}");
     assert_eq!((told["unknown"].as_u64(), told["unread"].as_u64()), (Some(0), Some(0)), "{told}");
+    assert_eq!((told["oversold"].as_u64(), told["double_charged"].as_u64()), (Some(0), Some(0)), "{told}");
     assert!(demo.not_done("load off").contains("off already"));
 
     // What was acknowledged before a node died is there after.

@@ -118,7 +118,7 @@ enum Story {
 }
 
 /// Each deed of a purchase, in the story in which it happens.
-const DEEDS: [(Story, &str); 15] = [
+const DEEDS: [(Story, &str); 16] = [
     (Story::Buys, "cart.open"),
     (Story::Buys, "checkout.hold"),
     (Story::Buys, "checkout.extend"),
@@ -127,6 +127,7 @@ const DEEDS: [(Story, &str); 15] = [
     (Story::Buys, "checkout.commit"),
     (Story::Buys, "checkout.place"),
     (Story::Buys, "checkout.settle"),
+    (Story::Buys, "checkout.forget"),
     (Story::Buys, "order.capture"),
     (Story::IsDeclined, "checkout.unpin"),
     (Story::Leaves, "checkout.release"),
