@@ -1,5 +1,6 @@
 //! The API of checkouts and orders as shoppers and operators use it: what is answered, and what becomes of goods and money.
 
+mod alone;
 mod codes;
 mod goods;
 mod orders;
