@@ -52,7 +52,7 @@ fn sim(options: &[String]) -> Result<(), String> {
             ("cluster::two_thousand_clusters_hold_p1_p2_p3_p8_p9_p10", "cluster::replay", rest)
         }
         Some(("--purchase", rest)) => {
-            ("purchase::two_thousand_seeds_of_purchases_hold_p1_p2_p4_p5_p6_p7_p10", "purchase::replay", rest)
+            ("purchase::two_thousand_seeds_of_purchases_hold_p1_to_p7_and_p10", "purchase::replay", rest)
         }
         _ => ("ten_thousand_seeds_hold_p1_p2_p3_p9_p10", "replay", options),
     };

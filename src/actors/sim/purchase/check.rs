@@ -23,6 +23,9 @@ use crate::{
     },
 };
 
+/// How long a retry finds its outcome, in milliseconds: what the public contract promises.
+const RECEIPT_LIVES_MS: u64 = 10 * 60 * 1000;
+
 /// What was seen in rows.
 #[derive(Debug, Default)]
 pub(super) struct Ledger {
@@ -71,8 +74,17 @@ impl World {
             }
             _ => {}
         }
-        let seen = self.ledger.receipts.entry(name).or_default();
         let receipts = &next.record.receipts;
+        for old in before.last().into_iter().flat_map(|last| &last.record.receipts) {
+            let is_young = next.row.updated_at_ms.saturating_sub(old.at.0) < RECEIPT_LIVES_MS;
+            if is_young && !receipts.contains(old) {
+                return broken("P3", format!("{name:?} version {} knows no more of {old:?}", next.row.version));
+            }
+        }
+        if receipts.iter().map(|one| one.key).collect::<BTreeSet<_>>().len() != receipts.len() {
+            return broken("P3", format!("{name:?} did something twice under one key: {receipts:?}"));
+        }
+        let seen = self.ledger.receipts.entry(name).or_default();
         let new: Vec<u64> = receipts.iter().filter(|one| seen.insert(one.key)).map(|one| one.key as u64).collect();
         self.check_told(name)?;
         match E::SORT {
@@ -190,6 +202,11 @@ impl World {
         let now = crate::domain::UnixMillis(next.row.updated_at_ms);
         if discount.rule.uses_max.is_some_and(|max| discount.taken(now) > u64::from(max)) {
             return broken("P4", format!("{} is used {} times", discount.rule.code, discount.taken(now)));
+        }
+        let shoppers = discount.holds.as_slice().iter().map(|hold| hold.what).collect::<BTreeSet<_>>();
+        let uses = shoppers.into_iter().map(|shopper| discount.taken_by(shopper, now)).max().unwrap_or(0);
+        if discount.rule.uses_per_shopper_max.is_some_and(|max| uses > u64::from(max)) {
+            return broken("P4", format!("{} is used {uses} times by one shopper", discount.rule.code));
         }
         for hold in discount.holds.as_slice() {
             self.agrees_with(&What::Code { code: discount.rule.code.clone() }, hold)?;

@@ -90,6 +90,7 @@ impl World {
             Output::Reply(token, outcome) => {
                 if let Ok(answer) = &outcome {
                     self.is_committed::<E>(id, &answer.state)?;
+                    self.is_receipted::<E>(id, token, answer.outcome)?;
                 }
                 self.answered::<E>(node, token, outcome);
             }
@@ -131,6 +132,17 @@ impl World {
             return Ok(());
         }
         Err(Broken("P1", format!("{:?} {id} shows {state:?}, which the store never committed", E::SORT)))
+    }
+
+    /// What a client is told of its keyed operation is what a row remembers of it.
+    fn is_receipted<E: Role>(&self, id: u128, token: u64, outcome: u32) -> Result<(), Broken> {
+        let Some((_, op)) = self.asked.get(&token) else { return Ok(()) };
+        let history = E::histories(&self.model).get(&id).map_or(&[][..], Vec::as_slice);
+        let mut receipts = history.iter().rev().flat_map(|committed| &committed.record.receipts);
+        if receipts.any(|receipt| receipt.key == u128::from(*op) && receipt.outcome == outcome) {
+            return Ok(());
+        }
+        Err(Broken("P3", format!("{:?} {id} tells operation {op} outcome {outcome}, which no row remembers", E::SORT)))
     }
 
     /// The node owns the shard no more, and tells everybody who waits.

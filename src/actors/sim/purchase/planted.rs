@@ -112,6 +112,8 @@ planted_bugs! {
     a_hold_without_an_end_breaks_p4: HoldEndless breaks "P4";
     a_cart_settled_twice_breaks_p6: SettledTwice breaks "P6";
     a_code_not_released_breaks_p4: CodeKept breaks "P4";
+    a_dropped_receipt_of_a_purchase_breaks_p3: ReceiptDropped breaks "P3" | "P6";
+    a_young_receipt_of_a_purchase_evicted_breaks_p3: ReceiptEvictedYoung breaks "P3";
     a_void_skipped_breaks_p5: VoidSkipped breaks "P5";
     an_abandonment_skipped_breaks_p5: AbandonSkipped breaks "P5";
     a_reservation_retried_under_a_new_key_breaks_p5: AuthoriseRekeyed breaks "P5";
