@@ -199,7 +199,7 @@ pub(super) fn answer(
         ("GET", ["orders", id]) => {
             let n = number(id)?;
             let checkout = &shop.checkouts[n];
-            let line = |(sku, quantity): &(String, u64)| json!({ "sku": sku, "quantity": quantity });
+            let line = |(sku, quantity): &(String, u64)| json!({ "sku": sku, "quantity": quantity, "fulfilled": 0, "returned": 0 });
             let total = PRICE * i64::try_from(checkout.lines.iter().map(|(_, quantity)| quantity).sum::<u64>()).ok()?;
             let lines: Vec<_> = checkout.lines.iter().map(line).collect();
             (

@@ -1,13 +1,43 @@
 //! Orders held against what their shoppers were told, and money against orders.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
-    Reconciled, Told, Wish,
+    Reconciled, Stock, Told, Wish,
     operator::{Book, Payment},
     read::{Ended, Order},
 };
 use crate::shop::Checkout;
+
+/// Units of one product in the orders that stand.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Units {
+    pub(super) bought: u64,
+    left: u64,
+    back: u64,
+}
+
+impl Units {
+    /// What the stock is to be, that was `before` and of which nothing is set aside any more. What left is sold no longer,
+    /// and what came back is to be had.
+    pub(super) const fn leave(self, before: &Stock) -> Stock {
+        let on_hand = (before.on_hand + self.back).saturating_sub(self.left);
+        let sold = (before.sold + self.bought).saturating_sub(self.left);
+        Stock { available: on_hand.saturating_sub(sold), held: 0, sold, on_hand }
+    }
+}
+
+/// Units by product. A cancelled order's goods never left.
+pub(super) fn units(orders: &[Order]) -> BTreeMap<&str, Units> {
+    let mut by_product = BTreeMap::<&str, Units>::new();
+    for line in orders.iter().filter(|order| !order.is_cancelled).flat_map(|order| &order.lines) {
+        let units = by_product.entry(&line.sku).or_default();
+        units.bought += line.bought;
+        units.left += line.left;
+        units.back += line.back;
+    }
+    by_product
+}
 
 /// What a shopper was told, or left, against how their checkout ended.
 pub(super) fn compare_end(found: &mut Reconciled, checkout: &Checkout, told: &Told, ended: &Ended) {
@@ -67,11 +97,20 @@ pub(super) fn compare_money(found: &mut Reconciled, begun: &BTreeSet<String>, or
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::read::Line, *};
 
     fn order(total: i64) -> Order {
-        let units = vec![("mug".to_owned(), 1)];
-        Order { id: "ord_1".to_owned(), checkout: "chk_A".to_owned(), total, is_cancelled: false, units }
+        Order {
+            id: "ord_1".to_owned(),
+            checkout: "chk_A".to_owned(),
+            total,
+            is_cancelled: false,
+            lines: vec![line(1, 0, 0)],
+        }
+    }
+
+    fn line(bought: u64, left: u64, back: u64) -> Line {
+        Line { sku: "mug".to_owned(), bought, left, back }
     }
 
     fn payment(state: &str, amount: i64, captured: i64) -> Payment {
@@ -110,6 +149,15 @@ mod tests {
         assert_eq!(money(&[], &[("action_required", 10, 0)]), (0, 0, 1));
         assert_eq!(money(&[order(10)], &[("action_required", 10, 0), ("authorised", 10, 10)]), (1, 0, 0));
         assert_eq!(money(&[], &[("abandoned", 10, 0)]), (0, 0, 0));
+    }
+
+    #[test]
+    fn a_stock_is_what_was_there_less_what_left_and_with_what_came_back() {
+        let before = Stock { available: 5, held: 0, sold: 1, on_hand: 6 };
+        let cancelled = Order { is_cancelled: true, lines: vec![line(9, 0, 0)], ..order(10) };
+        let orders = [order(10), Order { lines: vec![line(3, 2, 1)], ..order(30) }, cancelled];
+        let units = units(&orders)["mug"];
+        assert_eq!((units.bought, units.leave(&before)), (4, Stock { available: 2, held: 0, sold: 3, on_hand: 5 }));
     }
 
     #[test]

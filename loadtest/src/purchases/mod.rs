@@ -238,18 +238,17 @@ impl Purchases {
         orders: &[Order],
         until: Instant,
     ) -> io::Result<u64> {
-        let mut units = BTreeMap::<&str, u64>::new();
-        for (sku, quantity) in orders.iter().filter(|order| !order.is_cancelled).flat_map(|order| &order.units) {
-            *units.entry(sku).or_default() += quantity;
-        }
-        found.units = units.values().sum();
+        let units = compare::units(orders);
+        found.units = units.values().map(|units| units.bought).sum();
         let (before, mut available) = (locked(&self.before).clone(), 0);
         for (sku, before) in before {
-            let bought = units.get(sku.as_str()).copied().unwrap_or(0);
-            let now = settled_stock(service, &sku, until, |now| now.sold == before.sold + bought).await?;
+            let units = units.get(sku.as_str()).copied().unwrap_or_default();
+            let (bought, then) = (units.bought, units.leave(&before));
+            let now = settled_stock(service, &sku, until, |now| now.sold == then.sold && now.on_hand == then.on_hand);
+            let now = now.await?;
             let oversold = bought.saturating_sub(before.available + before.held);
             let itself = now.on_hand.abs_diff(now.available + now.held + now.sold);
-            let differs = itself + now.sold.abs_diff(before.sold + bought) + now.on_hand.abs_diff(before.on_hand);
+            let differs = itself + now.sold.abs_diff(then.sold) + now.on_hand.abs_diff(then.on_hand);
             if now.held + oversold + differs > 0 {
                 found.tell(format!("{sku}: {bought} units in orders, {before:?} before, {now:?} now"));
             }

@@ -17,7 +17,19 @@ pub(super) struct Order {
     pub(super) checkout: String,
     pub(super) total: i64,
     pub(super) is_cancelled: bool,
-    pub(super) units: Vec<(String, u64)>,
+    pub(super) lines: Vec<Line>,
+}
+
+/// A line of an order.
+#[derive(Clone, Debug)]
+pub(super) struct Line {
+    pub(super) sku: String,
+    /// Units that were bought.
+    pub(super) bought: u64,
+    /// Units of those that have left the shop.
+    pub(super) left: u64,
+    /// Units of those that have come back.
+    pub(super) back: u64,
 }
 
 /// How a checkout ended.
@@ -102,12 +114,16 @@ async fn read_order(
 }
 
 fn order(view: &Value) -> Option<Order> {
-    let line = |line: &Value| Some((line["sku"].as_str()?.to_owned(), line["quantity"].as_u64()?));
+    let line = |line: &Value| {
+        let units = |name: &str| line[name].as_u64();
+        let (left, back) = (units("fulfilled")?, units("returned")?);
+        Some(Line { sku: line["sku"].as_str()?.to_owned(), bought: units("quantity")?, left, back })
+    };
     Some(Order {
         id: view["id"].as_str()?.to_owned(),
         checkout: view["checkout_id"].as_str()?.to_owned(),
         total: view["totals"]["total"]["amount"].as_i64()?,
         is_cancelled: view["status"] == "cancelled",
-        units: view["lines"].as_array()?.iter().map(line).collect::<Option<_>>()?,
+        lines: view["lines"].as_array()?.iter().map(line).collect::<Option<_>>()?,
     })
 }

@@ -1,5 +1,6 @@
 //! Nodes and what goes between them.
 
+mod crash;
 mod faults;
 mod forward;
 mod hostile;
