@@ -78,6 +78,11 @@ impl Shop {
         self
     }
 
+    /// What a node that is started from now on is told.
+    pub(super) fn say(&mut self, name: &str, options: Vec<String>) {
+        self.said.insert(name.to_owned(), options);
+    }
+
     /// Starts a node that does not run.
     pub(super) fn start(&mut self, name: &str) {
         self.start_with(name, |_| {});
