@@ -19,16 +19,16 @@ fn quantity(cart: &Value, sku: &str) -> u64 {
 }
 
 /// open-telemetry/opentelemetry-demo#3824 (of two adds at once one is lost), vendurehq/vendure#2187, woocommerce#11062.
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn adds_of_many_tabs_at_once_all_count() {
-    let sale = Sale::open();
+    let sale = Sale::open_gated(&[]);
     let (even, odd) = (sale.product(700, 1_000).await, sale.product(900, 1_000).await);
     let shopper = sale.shopper().await;
     let mut tabs = shopper.tabs(TABS).await;
     let add = |tab: usize| shopper.cart.add(if tab.is_multiple_of(2) { &even } else { &odd }, 1, None);
     let adds: Vec<_> = (0..TABS).map(add).collect();
     for round in 1..=ROUNDS as u64 {
-        for (tab, answer) in at_once(&mut tabs, &adds).await.iter().enumerate() {
+        for (tab, answer) in sale.at_once(&shopper.cart.id, &mut tabs, &adds).await.iter().enumerate() {
             assert_eq!(answer.status, 200, "{}", answer.json());
             let sku = if tab.is_multiple_of(2) { &even } else { &odd };
             // What was acknowledged to any tab in earlier rounds, and this add itself.
@@ -42,9 +42,9 @@ async fn adds_of_many_tabs_at_once_all_count() {
 }
 
 /// shopware#8724: three products added at once to a new cart, three times 200, and the first of them is gone.
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_first_three_products_of_a_cart_added_at_once_are_all_there() {
-    let sale = Sale::open();
+    let sale = Sale::open_gated(&[]);
     let mut skus = Vec::new();
     for _ in 0..3 {
         skus.push(sale.product(700, 1_000).await);
@@ -54,7 +54,7 @@ async fn the_first_three_products_of_a_cart_added_at_once_are_all_there() {
         let mut shopper = sale.shopper().await;
         let mut tabs = shopper.tabs(3).await;
         let adds: Vec<_> = skus.iter().map(|sku| shopper.cart.add(sku, 1, None)).collect();
-        assert!(at_once(&mut tabs, &adds).await.iter().all(|answer| answer.status == 200));
+        assert!(sale.at_once(&shopper.cart.id, &mut tabs, &adds).await.iter().all(|answer| answer.status == 200));
         let mut found = lines(&shopper.read_cart().await);
         found.sort();
         assert_eq!(found, skus.iter().map(|sku| (sku.clone(), 1)).collect::<Vec<_>>());
@@ -62,9 +62,9 @@ async fn the_first_three_products_of_a_cart_added_at_once_are_all_there() {
 }
 
 /// Universal-Commerce-Protocol/ucp#113, vendure#4152 (no concurrency control: the last one to write wins unseen).
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn of_changes_made_upon_the_same_revision_one_is_made_and_the_others_are_told() {
-    let sale = Sale::open();
+    let sale = Sale::open_gated(&[]);
     let sku = sale.product(700, 1_000).await;
     for _ in 0..ROUNDS {
         let mut shopper = sale.shopper().await;
@@ -75,7 +75,7 @@ async fn of_changes_made_upon_the_same_revision_one_is_made_and_the_others_are_t
         let patch =
             |tab: usize| request("PATCH", &path, &headers, Some(&json!({ "note": format!("tab {tab}") }).to_string()));
         let mut tabs = shopper.tabs(4).await;
-        let answers = at_once(&mut tabs, &(0..4).map(patch).collect::<Vec<_>>()).await;
+        let answers = sale.at_once(&shopper.cart.id, &mut tabs, &(0..4).map(patch).collect::<Vec<_>>()).await;
         let (made, told): (Vec<_>, Vec<_>) = answers.iter().partition(|answer| answer.status == 200);
         assert_eq!((made.len(), told.len()), (1, 3));
         for answer in told {
@@ -229,16 +229,16 @@ async fn a_purchase_of_nine_products_does_no_more_than_nine_times_the_work() {
 }
 
 /// vendure#2187 again, with an empty cart at the end: whoever removes and whoever adds at once, none of the two is undone.
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_add_and_a_removal_at_once_leave_one_of_two_histories() {
-    let sale = Sale::open();
+    let sale = Sale::open_gated(&[]);
     let sku = sale.product(700, 1_000).await;
     for _ in 0..ROUNDS {
         let mut shopper = sale.shopper().await;
         shopper.add(&sku, 1).await;
         let requests = [shopper.cart.request("DELETE", "/items/l1", None, None), shopper.cart.add(&sku, 2, None)];
         let mut tabs: Vec<Shopper> = shopper.tabs(2).await;
-        let answers: Vec<Answer> = at_once(&mut tabs, &requests).await;
+        let answers: Vec<Answer> = sale.at_once(&shopper.cart.id, &mut tabs, &requests).await;
         assert!(answers.iter().all(|answer| answer.status == 200));
         // Removed first: a new line of two. Added first: the line of three was removed.
         let left = lines(&shopper.read_cart().await);

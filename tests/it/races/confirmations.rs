@@ -46,16 +46,16 @@ async fn given_up(sale: &Sale, checkout: &Checkout) {
 
 /// saleor#12652 (a webhook and the shopper's return complete the same checkout twice): two confirmations and the page's
 /// own question at once.
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn confirmations_and_the_shoppers_return_at_once_make_one_order() {
-    let sale = Sale::open();
+    let sale = Sale::open_gated(&[]);
     let sku = sale.product(1_000, 100).await;
     for _ in 0..ROUNDS {
         let (mut shopper, checkout) = asked_to_confirm(&sale, &sku).await;
         let confirm = post(&shopper, &action(&checkout, 1));
         let mut tabs = shopper.tabs(3).await;
         let requests = [confirm.clone(), checkout.complete("tok_action", "pay"), confirm];
-        let answers = at_once(&mut tabs, &requests).await;
+        let answers = sale.all_at(&checkout.id, 2, at_once(&mut tabs, &requests)).await;
         assert_eq!([answers[0].status, answers[2].status], [200, 200]);
         assert!([200, 202, 402].contains(&answers[1].status), "{}", answers[1].json());
         let order = completed(&mut shopper, &checkout).await;
@@ -89,9 +89,9 @@ async fn a_confirmation_before_the_payment_exists_is_refused_and_the_next_one_co
 
 /// A confirmation after the shopper has cancelled, and one at once with it: the checkout is paid for, or it is cancelled
 /// and nothing is reserved; never a cancelled one that was paid.
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_confirmation_and_a_cancel_end_in_one_of_both() {
-    let sale = Sale::open();
+    let sale = Sale::open_gated(&[]);
     let sku = sale.product(1_000, 100).await;
     let (mut shopper, checkout) = asked_to_confirm(&sale, &sku).await;
     assert_eq!(shopper.send(&checkout.cancel()).await.status, 200);
@@ -106,7 +106,7 @@ async fn a_confirmation_and_a_cancel_end_in_one_of_both() {
         let (mut shopper, checkout) = asked_to_confirm(&sale, &sku).await;
         let requests = [post(&shopper, &action(&checkout, 1)), checkout.cancel()];
         let mut tabs = shopper.tabs(2).await;
-        let answers = at_once(&mut tabs, &requests).await;
+        let answers = sale.at_once(&checkout.id, &mut tabs, &requests).await;
         assert!([200, 404].contains(&answers[0].status), "{}", answers[0].json());
         match answers[1].status {
             200 => drop(shopper.checkout_once(&checkout, "cancelled").await),

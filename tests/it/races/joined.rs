@@ -12,9 +12,9 @@ use crate::{
 
 /// SAP/spartacus#4008, pwa-kit#2431 (both tabs join the same things): two tabs take the same line back at once, and its
 /// units are there once.
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_line_taken_back_by_two_tabs_at_once_is_joined_once() {
-    let sale = Sale::open();
+    let sale = Sale::open_gated(&[]);
     let sku = sale.product(700, 1_000).await;
     for _ in 0..ROUNDS {
         let mut shopper = sale.shopper().await;
@@ -23,7 +23,7 @@ async fn a_line_taken_back_by_two_tabs_at_once_is_joined_once() {
         shopper.add(&sku, 3).await;
         let mut tabs = shopper.tabs(2).await;
         let restore = shopper.cart.request("POST", "/items/l1/restore", None, None);
-        let mut answers = at_once(&mut tabs, &[restore.clone(), restore]).await;
+        let mut answers = sale.at_once(&shopper.cart.id, &mut tabs, &[restore.clone(), restore]).await;
         answers.sort_by_key(|answer| answer.status);
         assert_eq!((answers[0].status, problem(&answers[1])), (200, (404, "not_found".to_owned())));
         let cart = shopper.read_cart().await;

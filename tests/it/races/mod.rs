@@ -1,6 +1,7 @@
-//! What users of other shops complain about, each as a race that is forced here: by requests that are all sent before any
-//! answer is read, by a bank that holds its answer, by a payment that waits for its shopper. After each, goods, orders and
-//! the bank's book are reckoned up.
+//! What users of other shops complain about, each as a race that is forced here: by a store that holds an actor's saves
+//! until every request of the race has come to it, by a bank that holds its answer, by a payment that waits for its
+//! shopper; where none of them can, by requests that are all sent before any answer is read. After each, goods, orders
+//! and the bank's book are reckoned up.
 //!
 //! | complaint | shown in |
 //! |---|---|

@@ -134,9 +134,9 @@ async fn a_lost_or_late_answer_to_a_cancelled_checkout_leaves_nothing_reserved()
 
 /// medusa#13301 (captured twice): money is taken when operators say so, several of whom do at once, while the shopper
 /// cancels in every second round.
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn captures_at_once_take_the_money_once_and_a_cancel_gives_it_back_once() {
-    let sale = Sale::open_with(&["payments.capture=at_fulfilment"]);
+    let sale = Sale::open_gated(&["payments.capture=at_fulfilment"]);
     let sku = sale.product(PRICE, 100).await;
     let (mut standing, mut money) = (0, 0);
     for round in 0..ROUNDS {
@@ -149,14 +149,14 @@ async fn captures_at_once_take_the_money_once_and_a_cancel_gives_it_back_once() 
         let capture = || sale.admin("POST", &path, None, None);
         let captures = async { tokio::join!(capture(), capture(), capture()) };
         if round % 2 == 0 {
-            let (one, two, three) = captures.await;
+            let (one, two, three) = sale.all_at(&id, 3, captures).await;
             assert_eq!([one.status, two.status, three.status], [200; 3]);
             paid_once(&sale, &checkout, TOTAL, 0).await;
             (standing, money) = (standing + 1, money + TOTAL);
         } else {
             let cancel_path = format!("/v1/orders/{id}/cancel");
             let cancel = shopper.ask("POST", &cancel_path, &[("idempotency-key", "cancel")], None);
-            let (_, cancelled) = tokio::join!(captures, cancel);
+            let (_, cancelled) = sale.all_at(&id, 4, async { tokio::join!(captures, cancel) }).await;
             assert_eq!(cancelled.status, 200, "{}", cancelled.json());
             until("all of the money is back", async || {
                 let payments = sale.payments(&checkout).await;
@@ -173,9 +173,9 @@ async fn captures_at_once_take_the_money_once_and_a_cancel_gives_it_back_once() 
 }
 
 /// Tabs that cancel an order at once, each under a key of its own: the money goes back once, and so do the goods.
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn tabs_that_cancel_an_order_at_once_give_its_money_back_once() {
-    let sale = Sale::open();
+    let sale = Sale::open_gated(&[]);
     let sku = sale.product(PRICE, 10).await;
     for _ in 0..ROUNDS {
         let mut shopper = sale.shopper().await;
@@ -188,7 +188,7 @@ async fn tabs_that_cancel_an_order_at_once_give_its_money_back_once() {
             .iter_mut()
             .zip(["a", "b", "c"])
             .map(async |(tab, key)| tab.ask("POST", &path, &[("idempotency-key", key)], None).await);
-        for answer in futures_util::future::join_all(cancels).await {
+        for answer in sale.all_at(&id, 3, futures_util::future::join_all(cancels)).await {
             assert_eq!((answer.status, &answer.json()["status"]), (200, &json!("cancelled")));
         }
         until("the money is back, once", async || {
@@ -204,9 +204,9 @@ async fn tabs_that_cancel_an_order_at_once_give_its_money_back_once() {
 }
 
 /// Operators who give money back at once: under one key it goes back once, and under many never more than was taken.
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn refunds_at_once_never_give_back_more_than_was_taken() {
-    let sale = Sale::open();
+    let sale = Sale::open_gated(&[]);
     let sku = sale.product(PRICE, 10).await;
     let mut shopper = sale.shopper().await;
     shopper.add(&sku, 1).await;
@@ -216,11 +216,11 @@ async fn refunds_at_once_never_give_back_more_than_was_taken() {
     let path = format!("/admin/orders/{id}/refunds");
     let amount = json!({ "amount": 600 });
     let refund = |key: &'static str| sale.admin("POST", &path, Some(key), Some(&amount));
-    let (first, again) = tokio::join!(refund("a"), refund("a"));
+    let (first, again) = sale.all_at(&id, 2, async { tokio::join!(refund("a"), refund("a")) }).await;
     assert_eq!([first.status, again.status], [200, 200]);
     paid_once(&sale, &checkout, TOTAL, 600).await;
     // 890 are left: one more of 600 fits.
-    let (one, two, three) = tokio::join!(refund("b"), refund("c"), refund("d"));
+    let (one, two, three) = sale.all_at(&id, 3, async { tokio::join!(refund("b"), refund("c"), refund("d")) }).await;
     let mut statuses = [one.status, two.status, three.status];
     statuses.sort_unstable();
     assert_eq!(statuses, [200, 400, 400]);

@@ -12,7 +12,7 @@ use super::ROUNDS;
 use crate::{
     http::problem,
     support::{
-        shopping::{SHIPPING, Sale, at_once, order_id},
+        shopping::{SHIPPING, Sale, order_id},
         wait::until,
     },
 };
@@ -21,7 +21,7 @@ const TABS: usize = 4;
 
 /// Has `TABS` tabs complete a checkout at once in each round, the tab of that number under this key.
 async fn completed_at_once(key: impl Fn(usize) -> String) {
-    let sale = Sale::open();
+    let sale = Sale::open_gated(&[]);
     let sku = sale.product(1_000, 100).await;
     for _ in 0..ROUNDS {
         let mut shopper = sale.shopper().await;
@@ -29,7 +29,7 @@ async fn completed_at_once(key: impl Fn(usize) -> String) {
         let checkout = shopper.ready(&sale).await;
         let mut tabs = shopper.tabs(TABS).await;
         let requests: Vec<_> = (0..TABS).map(|tab| checkout.complete("tok_approve", &key(tab))).collect();
-        let orders: BTreeSet<_> = at_once(&mut tabs, &requests).await.iter().map(order_id).collect();
+        let orders: BTreeSet<_> = sale.at_once(&checkout.id, &mut tabs, &requests).await.iter().map(order_id).collect();
         assert_eq!(orders.len(), 1, "every tab is told of the same order");
         let authorised = sale.payments(&checkout).await;
         assert_eq!(authorised.len(), 1, "{authorised:?}");
@@ -39,28 +39,28 @@ async fn completed_at_once(key: impl Fn(usize) -> String) {
 }
 
 /// shopware#19943 (two tabs, two orders: the cart is read outside the lock): each tab has a key of its own.
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn tabs_that_complete_at_once_with_keys_of_their_own_make_one_order() {
     completed_at_once(|tab| format!("tab-{tab}")).await;
 }
 
 /// woocommerce#62659 (a double click makes two orders): the same key.
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_double_click_makes_one_order() {
     completed_at_once(|_| "click".to_owned()).await;
 }
 
 /// shopware#19943 from the beginning: every tab begins to buy the cart, and completes what it was told.
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn tabs_that_begin_at_once_are_in_one_checkout() {
-    let sale = Sale::open();
+    let sale = Sale::open_gated(&[]);
     let sku = sale.product(1_000, 100).await;
     for _ in 0..ROUNDS {
         let mut shopper = sale.shopper().await;
         shopper.add(&sku, 1).await;
         let mut tabs = shopper.tabs(TABS).await;
         let requests: Vec<_> = (0..TABS).map(|tab| Checkout::begin(&shopper.cart, &format!("tab-{tab}"))).collect();
-        let answers = at_once(&mut tabs, &requests).await;
+        let answers = sale.at_once(&shopper.cart.id, &mut tabs, &requests).await;
         let begun: Vec<_> = answers.iter().map(|answer| Checkout::of(answer, &shopper.cart).unwrap()).collect();
         assert!(begun.iter().all(|checkout| checkout.id == begun[0].id), "{begun:?}");
         let mut statuses: Vec<_> = answers.iter().map(|answer| answer.status).collect();
@@ -70,7 +70,7 @@ async fn tabs_that_begin_at_once_are_in_one_checkout() {
         sale.begun(&begun[0]);
         shopper.address(&begun[0]).await;
         let pay: Vec<_> = (0..TABS).map(|tab| begun[tab].complete("tok_approve", &format!("tab-{tab}"))).collect();
-        let orders: BTreeSet<_> = at_once(&mut tabs, &pay).await.iter().map(order_id).collect();
+        let orders: BTreeSet<_> = sale.at_once(&begun[0].id, &mut tabs, &pay).await.iter().map(order_id).collect();
         assert_eq!(orders.len(), 1);
         shopper.cart_once("ordered").await;
         let again = shopper.send(&Checkout::begin(&shopper.cart, "again")).await;
@@ -107,9 +107,9 @@ async fn a_page_that_lost_its_connection_and_asks_again_is_told_of_its_order() {
 
 /// A cancel that comes at once with a payment, while it is being made, and once the bank has said yes: there is an order
 /// that is paid, or there is none and nothing was taken; never half.
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_cancel_that_meets_a_payment_ends_in_one_of_both() {
-    let sale = Sale::open();
+    let sale = Sale::open_gated(&[]);
     let sku = sale.product(1_000, 100).await;
     let mut orders = 0;
     for round in 0..ROUNDS {
@@ -134,7 +134,8 @@ async fn a_cancel_that_meets_a_payment_ends_in_one_of_both() {
             }
             tab.send(&checkout.cancel()).await
         };
-        let (paid, cancelled) = tokio::join!(shopper.pay(&checkout, "tok_approve", "pay"), cancel);
+        let both = async { tokio::join!(shopper.pay(&checkout, "tok_approve", "pay"), cancel) };
+        let (paid, cancelled) = if round % 3 == 0 { sale.all_at(&checkout.id, 2, both).await } else { both.await };
         match [paid.status, cancelled.status] {
             [200, 409] => {
                 assert_eq!(problem(&cancelled).1, "illegal_transition");

@@ -1,6 +1,7 @@
 //! What several tests need. A real server, started as its users do, ended with its guard.
 
 pub(crate) mod cql;
+pub(crate) mod gate;
 pub(crate) mod ledger;
 pub(crate) mod shim;
 pub(crate) mod shopping;

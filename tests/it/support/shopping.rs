@@ -14,8 +14,9 @@ use loadtest::{
     shop::{Cart, Checkout},
 };
 use serde_json::{Value, json};
+use trolley::actors::inspect::Subject;
 
-use super::{Server, TempDir, wait::until};
+use super::{Server, TempDir, gate::Gate, wait::until};
 
 /// What a parcel to [`ADDRESS`] costs by the built-in tables, up to 2 kg.
 pub(crate) const SHIPPING: i64 = 490;
@@ -33,12 +34,25 @@ struct Shop {
     service: Arc<Service>,
     /// How many products and codes were named.
     named: AtomicU64,
+    /// What holds single rows' saves back, where that was wanted.
+    gate: Option<Gate>,
     _dir: TempDir,
 }
 
 impl Shop {
     fn start(options: &[&str]) -> Self {
+        Self::start_at(TempDir::new("sale"), None, options)
+    }
+
+    fn start_gated(options: &[&str]) -> Self {
         let dir = TempDir::new("sale");
+        let gate = Gate::serve(&dir);
+        let served = gate.options();
+        let options: Vec<_> = options.iter().copied().chain(served.iter().map(String::as_str)).collect();
+        Self::start_at(dir, Some(gate), &options)
+    }
+
+    fn start_at(dir: TempDir, gate: Option<Gate>, options: &[&str]) -> Self {
         let server = Server::start_with(&dir.0, |command| {
             for option in options {
                 command.args(["--set", option]);
@@ -46,7 +60,7 @@ impl Shop {
         });
         let node = Node { name: "n1".to_owned(), http: server.http.clone(), admin: Some(server.admin.clone()) };
         let service = Arc::new(Service::new(Nodes::new(vec![node])));
-        Self { server, service, named: AtomicU64::new(0), _dir: dir }
+        Self { server, service, named: AtomicU64::new(0), gate, _dir: dir }
     }
 
     /// The node of all tests that do not harm it: it lives for as long as one of them runs.
@@ -79,8 +93,33 @@ impl Sale {
         Self::at(Arc::new(Shop::start(options)))
     }
 
+    /// At a node of its own, whose saves can be held: in a test whose runtime has threads, as the test serves the store.
+    pub(crate) fn open_gated(options: &[&str]) -> Self {
+        Self::at(Arc::new(Shop::start_gated(options)))
+    }
+
     fn at(shop: Arc<Shop>) -> Self {
         Self { shop, purchases: Purchases::default(), begun: Mutex::default() }
+    }
+
+    /// Holds the saves of an actor (its id, or `stock:<sku>`) until so many of `asks` have come to it: none of them can
+    /// have seen another's in the store.
+    pub(crate) async fn all_at<T>(&self, actor: &str, count: u64, asks: impl Future<Output = T>) -> T {
+        let path = format!("/admin/actors/{actor}");
+        let all_there = async {
+            until("all have come to the actor", async || {
+                let machine = &self.admin("GET", &path, None, None).await.json()["machine"];
+                (machine["waiting"].as_u64()? + machine["riding"].as_u64()? >= count).then_some(())
+            })
+            .await;
+        };
+        let subject: Subject = actor.parse().unwrap();
+        self.shop.gate.as_ref().unwrap().hold(subject.row().1.0, all_there, asks).await
+    }
+
+    /// Has each tab send its request, none of which is saved by the actor that they are for before all have come to it.
+    pub(crate) async fn at_once(&self, actor: &str, tabs: &mut [Shopper], requests: &[Vec<u8>]) -> Vec<Answer> {
+        self.all_at(actor, requests.len() as u64, at_once(tabs, requests)).await
     }
 
     /// A name that no other product or code at the node has.
