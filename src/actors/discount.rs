@@ -7,7 +7,7 @@ use futures_util::future::BoxFuture;
 use xxhash_rust::xxh3::xxh3_128;
 
 use super::{
-    durable::{Again, Entity},
+    durable::{Again, Entity, planted},
     hands::Hands,
     inspect::About,
     kinds::{Hosted, in_the_table},
@@ -59,6 +59,11 @@ impl Entity for DiscountEntity {
 
     fn evolve(state: &mut Option<Discount>, event: &Event) {
         discount::evolve(state, event);
+        if planted!(UsesUncounted)
+            && let Some(discount) = state
+        {
+            discount.shoppers.clear();
+        }
     }
 
     /// Nobody counts on its being forgotten.

@@ -70,6 +70,8 @@ pub(in crate::actors) enum Bug {
     HoldEndless,
     /// A cart takes what was bought out of itself whenever it is told.
     SettledTwice,
+    /// A code does not count who has used it.
+    UsesUncounted,
     /// A code is not given back.
     CodeKept,
     /// Money is not given back.

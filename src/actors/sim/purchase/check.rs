@@ -269,6 +269,7 @@ impl World {
                 return broken("P6", format!("{} is made while {:?} is {state:?}", order.id, hold.what));
             }
         }
+        self.check_limits(checkout)?;
         let payment = self
             .bank
             .book
@@ -276,6 +277,22 @@ impl World {
             .find(|payment| crate::payments::sandbox::bank::reference(payment.key()) == order.payment.reference);
         if !payment.is_some_and(|payment| is_live(payment) && payment.amount == order.totals.total) {
             return broken("P6", format!("{} is made without its money: {payment:?}", order.id));
+        }
+        Ok(())
+    }
+
+    /// There is an order of this checkout now: whoever makes them has no more with one code than it allows. Counted by the
+    /// orders, not by what the code itself counts.
+    fn check_limits(&self, checkout: &Checkout) -> Result<(), Broken> {
+        let ordered = || self.model.orders.keys().filter_map(|id| self.model.checkout(*id));
+        for rule in &checkout.codes {
+            let has_it = |of: &&Checkout| of.codes.iter().any(|other| other.code == rule.code);
+            let all = ordered().filter(has_it).count() as u64;
+            let own = ordered().filter(has_it).filter(|of| of.owner == checkout.owner).count() as u64;
+            let is_over = |count, max: Option<u32>| max.is_some_and(|max| count > u64::from(max));
+            if is_over(all, rule.uses_max) || is_over(own, rule.uses_per_shopper_max) {
+                return broken("P4", format!("{} is in {all} orders, {own} of one shopper", rule.code));
+            }
         }
         Ok(())
     }

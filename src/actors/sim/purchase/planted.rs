@@ -111,6 +111,7 @@ planted_bugs! {
     an_order_before_its_goods_are_sold_breaks_p6: CommitSkipped breaks "P4" | "P6";
     a_hold_without_an_end_breaks_p4: HoldEndless breaks "P4";
     a_cart_settled_twice_breaks_p6: SettledTwice breaks "P6";
+    a_use_of_a_code_that_is_not_counted_breaks_p4: UsesUncounted breaks "P4";
     a_code_not_released_breaks_p4: CodeKept breaks "P4";
     a_dropped_receipt_of_a_purchase_breaks_p3: ReceiptDropped breaks "P3" | "P6";
     a_young_receipt_of_a_purchase_evicted_breaks_p3: ReceiptEvictedYoung breaks "P3";
