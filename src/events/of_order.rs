@@ -59,7 +59,7 @@ pub fn of_order(event: &Event, before: &OrderBefore, after: Option<&Order>, told
         Change::Returned { lines, .. } => {
             told.push(Data::OrderReturned { quantity: units(lines), status: status() });
         }
-        Change::Settled { .. } => {
+        Change::Settled { .. } | Change::RefundLearnt { .. } => {
             let (captured, refunded) = (order.payment.captured, order.payment.refunded);
             if captured > before.captured {
                 told.push(Data::OrderPaid { currency, amount: captured - before.captured });

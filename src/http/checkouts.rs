@@ -354,7 +354,7 @@ pub(super) async fn complete(
         if answer.state.visible_status() == Status::RequiresAction {
             // The shopper is back. Whether they did it the gateway knows, whose own message may be late, or lost.
             let left = deadline.saturating_duration_since(tokio::time::Instant::now());
-            look_again(&app, wish.to.id, left).await?;
+            look_again(&app, wish.to.id, None, left).await?;
         }
         let is_known = |checkout: &Checkout| match checkout.visible_status() {
             Status::Completed | Status::Cancelled | Status::Expired => true,

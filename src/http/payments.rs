@@ -1,6 +1,6 @@
 //! What shoppers and gateways tell of payments: a confirmation of the sandbox's, a message of a gateway's.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use axum::{
     Json,
@@ -9,7 +9,9 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use serde::Serialize;
+use tokio::time::{Instant, timeout_at};
 use utoipa::ToSchema;
+use xxhash_rust::xxh3::Xxh3;
 
 use super::{
     App, change,
@@ -17,9 +19,9 @@ use super::{
     problem::{Code, Problem},
 };
 use crate::{
-    actors::{Ask, Failure},
-    domain::{CheckoutId, Try, checkout},
-    payments::{Happened, WebhookError},
+    actors::{Ask, Failure, Key},
+    domain::{CheckoutId, OrderId, Try, checkout, order},
+    payments::{Find, Happened, WebhookError},
     telemetry::clock,
 };
 
@@ -60,7 +62,7 @@ pub(super) async fn confirm(State(app): State<App>, Path(reference): Path<String
     if !is_confirmed {
         return Err(none());
     }
-    look_again(&app, CheckoutId(key.by), app.options.request_timeout).await?;
+    look_again(&app, CheckoutId(key.by), None, app.options.request_timeout).await?;
     Ok(Json(Confirmed { confirmed: true }).into_response())
 }
 
@@ -83,16 +85,75 @@ pub(super) async fn webhook(
     match webhook.key {
         // The answer to whoever asked for the money says the same.
         Some(_) if webhook.what == Happened::ActionRequired => {}
-        Some(key) => look_again(&app, CheckoutId(key.by), app.options.request_timeout).await?,
+        Some(key) if webhook.what == Happened::Refunded => {
+            learn_refunded(&app, Find { key, gateway: gateway.into(), reference: Some(webhook.reference) }).await?;
+        }
+        Some(key) => {
+            let message = message_key(&gateway, &webhook.id);
+            look_again(&app, CheckoutId(key.by), Some(message), app.options.request_timeout).await?;
+        }
         None => tracing::info!(gateway, id = &*webhook.id, "a gateway tells of a payment that names no checkout"),
     }
     Ok(StatusCode::OK.into_response())
 }
 
+/// What names a gateway's message: the checkout keeps a receipt of it for longer than its signature is good, so that who
+/// sends it again does nothing.
+fn message_key(gateway: &str, id: &str) -> Key {
+    let mut name = Xxh3::new();
+    for part in ["webhook", gateway, id] {
+        name.update(part.as_bytes());
+        name.update(b"\0");
+    }
+    let key = name.digest128();
+    Key { key, request: key }
+}
+
+/// Money went back at the gateway: the order learns how much of it went without its asking, once nothing that it asked for is
+/// on its way. Until all that is told, the gateway is not answered and tells it again.
+async fn learn_refunded(app: &App, find: Find) -> Result<(), Problem> {
+    let id = OrderId::of(CheckoutId(find.key.by));
+    let until = Instant::now() + app.options.request_timeout;
+    loop {
+        let left = until.saturating_duration_since(Instant::now());
+        let mut states = match app.handle.watch_order(id, left).await {
+            Ok(states) => states,
+            Err(Failure::Refused(order::Refusal::NotFound)) => {
+                tracing::warn!(order.id = %id, gateway = &*find.gateway, "a gateway tells of a refund of no order");
+                return Ok(());
+            }
+            Err(failure) => return Err(failure.into()),
+        };
+        let order = match timeout_at(until, states.wait_for(|order| order.refunding() == 0)).await {
+            Ok(Ok(order)) => Arc::clone(&order),
+            // It is served elsewhere now.
+            Ok(Err(_)) => continue,
+            Err(_) => return Err(order::Refusal::Busy.into()),
+        };
+        let found = app.gateways.find(find.clone(), until).await.map_err(|_| {
+            Problem::new(Code::GatewayUnavailable, "the gateway does not say what went back; tell it again")
+        })?;
+        let Some(found) = found.filter(|found| found.reference == order.payment.reference) else { return Ok(()) };
+        // What is asked for from here on makes another revision.
+        let (command, if_revision) = (order::Command::LearnRefunded { total: found.refunded }, Some(order.revision));
+        let timeout = until.saturating_duration_since(Instant::now());
+        match app.handle.ask_order(id, Ask { command, by: None, if_revision, key: None, timeout, deed: None }).await {
+            Ok(_) => return Ok(()),
+            Err(Failure::Refused(order::Refusal::RevisionMismatch { .. })) => {}
+            Err(failure) => return Err(failure.into()),
+        }
+    }
+}
+
 /// Lets a checkout ask its gateway again; it keeps that in its row. One that waits for no payment, or is none, needs not.
-pub(super) async fn look_again(app: &App, checkout: CheckoutId, timeout: Duration) -> Result<(), Problem> {
+pub(super) async fn look_again(
+    app: &App,
+    checkout: CheckoutId,
+    key: Option<Key>,
+    timeout: Duration,
+) -> Result<(), Problem> {
     let command = checkout::Command::Confirm;
-    let ask = Ask { command, by: None, if_revision: None, key: None, timeout, deed: Some(Try::Again) };
+    let ask = Ask { command, by: None, if_revision: None, key, timeout, deed: Some(Try::Again) };
     match app.handle.ask_checkout(checkout, ask).await {
         Ok(_) | Err(Failure::Refused(_)) => Ok(()),
         // The gateway, or the shopper, tells it again.

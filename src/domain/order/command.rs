@@ -38,6 +38,12 @@ pub enum Command {
         /// How much, in minor units.
         amount: i64,
     },
+    /// The gateway says how much has gone back in all: what the order did not ask for, somebody gave back there. Nothing
+    /// that is new: no change. The shop's, and only while nothing is on its way back: until then nobody can tell whose it is.
+    LearnRefunded {
+        /// How much, in minor units.
+        total: i64,
+    },
     /// A deed was answered for good. One that is not pending: no change.
     Done {
         /// Which.

@@ -47,7 +47,10 @@ pub fn decide(order: Option<&Order>, command: &Command, context: &Context) -> Re
 }
 
 fn asked(order: &Order, command: &Command, by: Option<Owner>) -> Result<Decided, Refusal> {
-    let is_the_shops = matches!(command, Command::Capture | Command::Fulfil { .. } | Command::Refund { .. });
+    let is_the_shops = matches!(
+        command,
+        Command::Capture | Command::Fulfil { .. } | Command::Refund { .. } | Command::LearnRefunded { .. }
+    );
     if by.is_some() && is_the_shops {
         return Err(Refusal::ShopOnly);
     }
@@ -60,6 +63,7 @@ fn asked(order: &Order, command: &Command, by: Option<Owner>) -> Result<Decided,
         }
         Command::Return { lines } => take_back(order, lines),
         Command::Refund { amount } => refund(order, *amount),
+        Command::LearnRefunded { total } => learn_refunded(order, *total),
         // Decided before.
         Command::Place(_) | Command::Done { .. } | Command::Wake => Ok(Vec::new()),
     }
@@ -161,6 +165,14 @@ fn refund(order: &Order, amount: i64) -> Result<Decided, Refusal> {
     }
     has_room(order)?;
     Ok(vec![(Change::RefundAsked { amount }, vec![Work::Refund { amount }])])
+}
+
+fn learn_refunded(order: &Order, total: i64) -> Result<Decided, Refusal> {
+    if order.refunding() > 0 {
+        return Err(Refusal::Busy);
+    }
+    let amount = total.min(order.payment.captured) - order.payment.refunded;
+    Ok(if amount > 0 { vec![(Change::RefundLearnt { amount }, Vec::new())] } else { Vec::new() })
 }
 
 /// What the answer to a deed does. One that comes again, or late, finds nothing pending and does nothing.

@@ -57,6 +57,11 @@ pub enum Change {
         /// How much.
         amount: i64,
     },
+    /// Money went back that nobody here had asked for.
+    RefundLearnt {
+        /// How much.
+        amount: i64,
+    },
     /// A deed was answered.
     Settled {
         /// Its number.

@@ -94,6 +94,11 @@ fn change(order: &mut Order, event: &Event) -> bool {
             tell(order, Entry { amount, units, ..entry(at, Kind::Returned) })
         }
         Change::RefundAsked { amount } => tell(order, Entry { amount: Some(*amount), ..entry(at, Kind::RefundAsked) }),
+        Change::RefundLearnt { amount } => {
+            order.payment.refunded = order.payment.refunded.saturating_add(*amount);
+            let note = Some("at the gateway".into());
+            tell(order, Entry { amount: Some(*amount), note, ..entry(at, Kind::Refunded) })
+        }
         Change::Settled { n, done, once } => settled(order, at, *n, done, *once),
         Change::ForgetDue { until } => {
             for deed in &mut order.deeds {

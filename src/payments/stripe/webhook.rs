@@ -12,8 +12,8 @@ use crate::{
     payments::gateway::{Happened, Webhook, WebhookError, key_of},
 };
 
-/// How far the moment of signing may be from now: what Stripe's own libraries allow. A repetition within it
-/// has the gateway asked once more, which changes nothing.
+/// How far the moment of signing may be from now: what Stripe's own libraries allow. Both ways together it is no longer
+/// than a receipt lives: a repetition within it is known by its id.
 const TOLERANCE_MS: u64 = 5 * 60 * 1_000;
 /// Signatures that are looked at: one for each secret while secrets are being changed.
 const SIGNATURES_MAX: usize = 4;

@@ -117,6 +117,10 @@ fn now_s() -> u64 {
     trolley::telemetry::clock::now().0 / 1_000
 }
 
+fn id_of(order: &Value) -> &str {
+    order["id"].as_str().unwrap()
+}
+
 fn must_act(answer: &Answer) -> String {
     assert_eq!((answer.status, &answer.json()["code"]), (402, &Value::from("payment_requires_action")));
     answer.json()["errors"][0]["detail"].as_str().unwrap().to_owned()
@@ -172,6 +176,96 @@ async fn a_signed_message_completes_a_purchase_that_waits_for_its_shopper_and_no
     assert_eq!((stripe.intent(), stripe.world().confirmations), (intent, 1));
     let nobody = request("POST", "/webhooks/nobody", &[], Some("{}"));
     assert_eq!(shop.ask(&nobody).await.status, 404);
+}
+
+/// What was signed is sent again while its signature is still good, by whoever recorded it.
+#[tokio::test]
+async fn a_message_that_is_sent_again_is_known_by_its_id() {
+    let stripe = Strict::start().await;
+    let mut shop = Shop::open(&stripe.url).await;
+    let checkout = shop.checkout().await;
+    must_act(&shop.pay(&checkout, "pm_action", "pay").await);
+    let told = message("evt_1", RESERVED, &stripe.intent());
+    let before = shop.must(&checkout.read()).await["revision"].as_u64();
+    assert_eq!(shop.told_signed(&told, "whsec_1", now_s()).await, 200);
+    // The gateway was asked, and still wants its shopper.
+    let seen = until("the payment waits again", async || {
+        let seen = shop.must(&checkout.read()).await;
+        (seen["status"] == "requires_action" && seen["revision"].as_u64() > before).then_some(seen)
+    })
+    .await;
+    stripe.act("pi_1");
+    for _ in 0..3 {
+        assert_eq!(shop.told_signed(&told, "whsec_1", now_s()).await, 200);
+        assert_eq!(shop.must(&checkout.read()).await, seen, "it does nothing");
+    }
+    let next = message("evt_2", RESERVED, &stripe.intent());
+    assert_eq!(shop.told_signed(&next, "whsec_1", now_s()).await, 200);
+    shop.paid(&checkout).await;
+}
+
+/// The account's owner gives money back where the shop does not see it: the order learns of it, and gives back no more than
+/// what is left.
+#[tokio::test]
+async fn p5_money_given_back_at_the_gateway_is_the_orders_too() {
+    let stripe = Strict::start().await;
+    let mut shop = Shop::open(&stripe.url).await;
+    let checkout = shop.checkout().await;
+    assert_eq!(shop.pay(&checkout, "pm_ok", "pay").await.status, 200);
+    let order = shop.paid(&checkout).await;
+    let (total, read) = (order["totals"]["total"]["amount"].as_i64().unwrap(), checkout.order(id_of(&order)));
+    let intent = stripe.intent();
+    let refunded = |event: &str, amount: i64| {
+        let charge = json!({"id": "ch_1", "payment_intent": "pi_1", "amount_refunded": amount,
+            "metadata": intent["metadata"]});
+        message(event, "charge.refunded", &charge)
+    };
+    let shop_admin = shop.server.admin.clone();
+    let mut admin = Connection::open(&shop_admin).await.unwrap();
+    let mut refund = async |key: &str, amount: i64| {
+        let path = format!("/admin/orders/{}/refunds", id_of(&order));
+        let body = json!({ "amount": amount }).to_string();
+        admin.ask(&request("POST", &path, &[("idempotency-key", key)], Some(&body))).await.unwrap().status
+    };
+
+    stripe.give_back("pi_1", 300);
+    for event in ["evt_1", "evt_1", "evt_2"] {
+        assert_eq!(shop.told_signed(&refunded(event, 300), "whsec_1", now_s()).await, 200);
+        let seen = shop.must(&read).await;
+        assert_eq!(seen["payments"][0]["refunded"]["amount"], 300);
+        let gone: Vec<_> =
+            seen["events"].as_array().unwrap().iter().filter(|event| event["kind"] == "refunded").collect();
+        assert_eq!(
+            (gone.len(), &gone[0]["note"], &seen["status"]),
+            (1, &json!("at the gateway"), &json!("partly_refunded"))
+        );
+    }
+    assert_eq!(refund("over", total - 299).await, 400, "the rest is less");
+    // Looked at, listed, refunded: the last one's answer is held back, and whose money it is cannot be told.
+    stripe.on_calls([Fault::None, Fault::None, Fault::Hold]);
+    assert_eq!(refund("own", 200).await, 200);
+    until("it is refunded", async || (stripe.world().refunds.len() == 2).then_some(())).await;
+    let in_flight = async || {
+        let page =
+            Connection::open(&shop_admin).await.unwrap().ask(&request("GET", "/metrics", &[], None)).await.unwrap();
+        let page = String::from_utf8(page.body).unwrap();
+        page.lines()
+            .find_map(|line| line.strip_prefix("trolley_http_requests_in_flight ")?.parse::<u64>().ok())
+            .unwrap()
+    };
+    let (idle, told) = (in_flight().await, refunded("evt_3", 500));
+    let release = async {
+        until("the message waits", async || (in_flight().await > idle).then_some(())).await;
+        stripe.release();
+    };
+    let (status, ()) = tokio::join!(shop.told_signed(&told, "whsec_1", now_s()), release);
+    assert_eq!(status, 200);
+    assert_eq!(shop.must(&read).await["payments"][0]["refunded"]["amount"], 500);
+    stripe.give_back("pi_1", total - 500);
+    assert_eq!(shop.told_signed(&refunded("evt_4", total), "whsec_1", now_s()).await, 200);
+    let seen = shop.must(&read).await;
+    assert_eq!((&seen["payments"][0]["refunded"]["amount"], &seen["status"]), (&json!(total), &json!("refunded")));
+    assert_eq!(refund("more", 1).await, 400);
 }
 
 /// The bank is fast: the shopper has acted and Stripe has told of it before Stripe's answer, which says that the shopper

@@ -105,6 +105,12 @@ impl Strict {
         intent["status"] = "requires_capture".into();
     }
 
+    /// The account's owner gives money back, without the shop.
+    pub(super) fn give_back(&self, reference: &str, amount: i64) {
+        let form = [("payment_intent", reference.to_owned()), ("amount", amount.to_string())];
+        self.world().refund(&form.map(|(name, value)| (name.to_owned(), value)).into());
+    }
+
     /// The only intent there is.
     pub(super) fn intent(&self) -> Value {
         let world = self.world();
@@ -260,9 +266,14 @@ impl World {
         let refund = json!({
             "id": format!("re_{}", self.refunds.len() + 1), "payment_intent": form["payment_intent"],
             "amount": form["amount"].parse::<i64>().unwrap(), "status": "succeeded",
-            "metadata": {"trolley_deed": form["metadata[trolley_deed]"]},
+            "metadata": form.get("metadata[trolley_deed]").map_or(json!({}), |deed| json!({"trolley_deed": deed})),
         });
         self.refunds.push(refund.clone());
+        let of_it = self.refunds.iter().filter(|one| one["payment_intent"] == refund["payment_intent"]);
+        let in_all: i64 = of_it.map(|one| one["amount"].as_i64().unwrap()).sum();
+        if let Some(intent) = self.intents.get_mut(&form["payment_intent"]) {
+            intent["latest_charge"] = json!({"id": "ch_1", "amount_refunded": in_all});
+        }
         (200, refund)
     }
 }

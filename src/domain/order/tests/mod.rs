@@ -203,6 +203,25 @@ fn what_comes_first_in_the_status() {
 }
 
 #[test]
+fn p5_money_that_went_back_at_the_gateway_is_told_from_the_shops_own() {
+    let mut order = made(Capture::AtOrder);
+    let learn = |total| Command::LearnRefunded { total };
+    answer(&mut order, &Done::Yes);
+    let captured = order.as_ref().unwrap().payment.captured;
+    for (total, events) in [(0, 0), (30, 1), (30, 0), (20, 0)] {
+        assert_eq!(asked(&mut order, &learn(total)), Ok(events), "{total}");
+    }
+    asked(&mut order, &Command::Refund { amount: 50 }).unwrap();
+    assert_eq!(asked(&mut order, &learn(80)), Err(Refusal::Busy), "30 and 50, or 80 and none yet?");
+    answer(&mut order, &Done::Yes);
+    assert_eq!(asked(&mut order, &learn(80)), Ok(0));
+    assert_eq!(asked(&mut order, &learn(i64::MAX)), Ok(1));
+    assert_eq!(order.as_ref().unwrap().payment.refunded, captured, "no more than was taken");
+    let shopper = Context { by: Some(owner()), ..shop(5) };
+    assert_eq!(apply(&mut order, &learn(1), &shopper), Err(Refusal::ShopOnly));
+}
+
+#[test]
 fn p6_a_capture_that_is_refused_cancels_the_order_and_its_goods_go_back() {
     for capture in [Capture::AtOrder, Capture::AtFulfilment] {
         let mut order = made(capture);

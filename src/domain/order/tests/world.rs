@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 
 use super::{apply, made, named, placement, refused, shop};
-use crate::domain::{Reference, order::*, payment};
+use crate::domain::{Context, Reference, order::*, payment};
 
 /// A gateway and the stocks, which do each deed once under its reference and answer a copy as they answered before. They
 /// fail the test when money or goods would move that are not there.
@@ -20,6 +20,8 @@ struct World {
     captured: i64,
     refunded: i64,
     voided: bool,
+    /// What the gateway was found to have given back, and of which revision somebody knew before.
+    found: Option<(u64, i64)>,
     entries: BTreeMap<Reference, u32>,
     /// Of both products: available, sold, outside.
     stock: BTreeMap<Box<str>, [i64; 3]>,
@@ -42,6 +44,7 @@ impl World {
             captured: 0,
             refunded: 0,
             voided: false,
+            found: None,
             entries,
             stock,
         };
@@ -54,8 +57,12 @@ impl World {
     }
 
     fn tell(&mut self, command: &Command) {
+        self.tell_upon(None, command);
+    }
+
+    fn tell_upon(&mut self, if_revision: Option<u64>, command: &Command) {
         let before = self.order.clone().unwrap();
-        let told = apply(&mut self.order, command, &shop(self.now));
+        let told = apply(&mut self.order, command, &Context { if_revision, ..shop(self.now) });
         let after = self.order();
         assert!(after.revision >= before.revision && after.deed_next >= before.deed_next);
         if !matches!(told, Ok(1..)) {
@@ -99,10 +106,11 @@ impl World {
                     assert_eq!(known, deed, "one key, two deeds");
                     return done.clone();
                 }
-                let done = if willing { Done::Yes } else { refused() };
+                let is_there = !matches!(call, Call::Refund(_)) || deed.amount.amount <= self.captured - self.refunded;
+                let done = if willing && is_there { Done::Yes } else { refused() };
                 self.bank.insert(deed.key, (deed.clone(), done.clone()));
                 match call {
-                    _ if !willing => {}
+                    _ if done != Done::Yes => {}
                     Call::Capture(_) => self.captured += deed.amount.amount,
                     Call::Refund(_) => self.refunded += deed.amount.amount,
                     _ => self.voided = true,
@@ -132,6 +140,28 @@ impl World {
         Done::Yes
     }
 
+    /// Somebody gives money back at the gateway itself.
+    fn give_back(&mut self, amount: i64) {
+        self.refunded += amount.min(self.captured - self.refunded);
+    }
+
+    /// Somebody reads the order, and asks the gateway what it has given back.
+    fn look_at_gateway(&mut self) {
+        if self.order().refunding() == 0 {
+            self.found = Some((self.order().revision, self.refunded));
+        }
+    }
+
+    /// The order is told, some time later.
+    fn learn(&mut self) {
+        if let Some((revision, total)) = self.found {
+            self.tell_upon(Some(revision), &Command::LearnRefunded { total });
+            let own = self.bank.values().filter(|(_, done)| *done == Done::Yes);
+            let in_all = self.order().payment.refunded;
+            assert!(in_all <= self.refunded, "{in_all} of {}: {:?}", self.refunded, own.collect::<Vec<_>>());
+        }
+    }
+
     /// Lets everything come to its end.
     fn finish(&mut self) {
         for _ in 0..20 {
@@ -144,6 +174,8 @@ impl World {
             self.now += REMEMBER_MS;
             self.tell(&on_wake());
         }
+        self.look_at_gateway();
+        self.learn();
         let order = self.order();
         assert!(order.deeds.is_empty() && wake_at(order).is_none(), "{:?} is never done", order.deeds);
         assert!(self.entries.is_empty(), "a stock remembers for ever");
@@ -174,6 +206,9 @@ pub(super) enum Happens {
     Performed(usize, bool),
     /// An answer, or a copy of one, arrives.
     Answered(usize),
+    GivenBack(i64),
+    LookedAtGateway,
+    Learnt,
     Later(u64),
 }
 
@@ -196,6 +231,9 @@ pub(super) fn any_happening() -> impl Strategy<Value = Happens> {
         // Willing nine times in ten.
         5 => (any::<usize>(), 0..10u8).prop_map(|(at, luck)| Happens::Performed(at, luck > 0)),
         5 => any::<usize>().prop_map(Happens::Answered),
+        1 => (1..3_000i64).prop_map(Happens::GivenBack),
+        1 => Just(Happens::LookedAtGateway),
+        1 => Just(Happens::Learnt),
         1 => (0..REMEMBER_MS).prop_map(Happens::Later),
     ]
 }
@@ -212,6 +250,9 @@ pub(super) fn lives(capture: Capture, happenings: &[Happens]) {
                 let (step, done) = world.answers[at % world.answers.len()].clone();
                 world.tell(&on_done(step, done, false));
             }
+            Happens::GivenBack(amount) => world.give_back(*amount),
+            Happens::LookedAtGateway => world.look_at_gateway(),
+            Happens::Learnt => world.learn(),
             Happens::Later(ms) => {
                 world.now += ms;
                 world.look();
