@@ -260,6 +260,10 @@ pub(super) fn done(checkout: CheckoutId, answer: Answer) -> Result<Done, Again> 
     match answer {
         Answer::Checkout(Ok(())) => Ok(Done::Opened),
         Answer::Checkout(Err(checkout::Refusal::NotOpen(_))) => Ok(Done::Over),
+        Answer::Checkout(Err(checkout::Refusal::NotFound)) => {
+            tracing::error!(checkout.id = %checkout, "a cart's checkout is another cart's: it lets go of it");
+            Ok(Done::Over)
+        }
         Answer::Checkout(Err(refusal)) => {
             tracing::error!(checkout.id = %checkout, %refusal, "a cart was refused its checkout");
             Err(Again)

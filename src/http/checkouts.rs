@@ -107,8 +107,12 @@ pub(super) async fn create(State(app): State<App>, request: Request) -> Result<R
         return Err(cart::Refusal::NotFound.into());
     }
     let id = match key {
-        // A retry must find the checkout that the first attempt began, also once the cart has let go of it.
-        Some(key) => CheckoutId(Id(u128::from(cart.slot().get()) << 114 | key.key >> 14)),
+        // A retry must find the checkout that the first attempt began, also once the cart has let go of it. Of another cart
+        // the same key, which is within the body there and not in the path, begins another.
+        Some(key) => {
+            let name = xxh3_128(&[key.key.to_be_bytes(), cart.0.0.to_be_bytes()].concat());
+            CheckoutId(Id(u128::from(cart.slot().get()) << 114 | name >> 14))
+        }
         None => CheckoutId::new(cart.slot(), clock::now(), clock::random()),
     };
     let prices = if seen.checkout.is_some() { Vec::new() } else { prices(&app, &seen, wish.accept_price_changes)? };

@@ -7,7 +7,7 @@ use super::eur;
 use crate::{
     http::problem,
     support::{
-        shopping::{SHIPPING, Sale, Shopper, at_once, order_id},
+        shopping::{SHIPPING, Sale, Shopper, order_id},
         wait::until,
     },
 };
@@ -29,9 +29,9 @@ async fn used(sale: &Sale, code: &str, used: u64, held: u64) {
     .await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_code_for_one_purchase_is_used_by_one_of_two_shoppers() {
-    let sale = Sale::open();
+    let sale = Sale::open_gated(&[]);
     let sku = sale.product(PRICE, 10).await;
     let code = sale.code(&json!({ "percent_basis_points": 1_000, "uses_max": 1 })).await;
     let mut shoppers = sale.shoppers(2, &sku, 1).await;
@@ -40,7 +40,7 @@ async fn a_code_for_one_purchase_is_used_by_one_of_two_shoppers() {
         assert_eq!(cart["discounts"], json!([{ "code": code, "amount": eur(-200) }]), "a cart holds no use of it");
     }
     let begin: Vec<_> = shoppers.iter().map(|shopper| Checkout::begin(&shopper.cart, "begin")).collect();
-    let answers = at_once(&mut shoppers, &begin).await;
+    let answers = sale.at_once(&format!("discount:{code}"), &mut shoppers, &begin).await;
     let first = answers.iter().position(|answer| answer.status == 201).unwrap();
     let refused = &answers[1 - first];
     assert_eq!(problem(refused), (422, "discount_not_applicable".to_owned()));
@@ -63,6 +63,35 @@ async fn a_code_for_one_purchase_is_used_by_one_of_two_shoppers() {
     assert_eq!((removed.status, &removed.json()["discounts"]), (200, &json!([])));
     other.buy(&sale).await;
     assert_eq!(sale.reckon(2, 2).await.money, 2 * (PRICE + SHIPPING) - 200);
+}
+
+/// Two carts of one shopper begin to buy with it at once: one of them has it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_code_for_one_purchase_of_each_shopper_is_in_one_of_their_two_carts() {
+    let sale = Sale::open_gated(&[]);
+    let sku = sale.product(PRICE, 10).await;
+    let code = sale.code(&json!({ "amount": 500, "uses_per_shopper_max": 1 })).await;
+    let shopper = sale.shopper().await;
+    let mut tabs = shopper.tabs(2).await;
+    let made = tabs[1].ask("POST", "/v1/carts", &[], None).await;
+    tabs[1].cart.id = made.json()["id"].as_str().unwrap().to_owned();
+    for tab in &mut tabs {
+        tab.add(&sku, 1).await;
+        apply(tab, &code).await;
+    }
+    let begin: Vec<_> = tabs.iter().map(|tab| Checkout::begin(&tab.cart, "begin")).collect();
+    let answers = sale.at_once(&format!("discount:{code}"), &mut tabs, &begin).await;
+    let first = answers.iter().position(|answer| answer.status == 201).unwrap();
+    assert_eq!(problem(&answers[1 - first]), (422, "discount_not_applicable".to_owned()));
+    used(&sale, &code, 0, 1).await;
+    let checkout = Checkout::of(&answers[first], &tabs[first].cart).unwrap();
+    sale.begun(&checkout);
+    tabs[first].address(&checkout).await;
+    let paid = tabs[first].pay(&checkout, "tok_approve", "pay").await;
+    let order = tabs[first].order_once(&checkout.order(&order_id(&paid)), "paid").await;
+    assert_eq!(order["totals"]["discount"], eur(-500));
+    used(&sale, &code, 1, 0).await;
+    sale.reckon(1, 1).await;
 }
 
 #[tokio::test]

@@ -1,6 +1,6 @@
 //! Requests that are refused: whose, upon what, and with what in them.
 
-use loadtest::client::request;
+use loadtest::{client::request, shop::Checkout};
 use serde_json::{Value, json};
 
 use crate::{
@@ -152,4 +152,33 @@ async fn what_a_request_should_not_have_is_pointed_at() {
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
     sale.reckon(1, 1).await;
+}
+
+/// The cart is in the body, not in the path: a key that a page uses for each of its carts begins a checkout for each.
+#[tokio::test]
+async fn one_key_begins_to_buy_two_carts_and_each_has_its_own_checkout() {
+    let sale = Sale::open();
+    let sku = sale.product(1_000, 10).await;
+    let mut one = sale.shopper().await;
+    let mut other = one.tab().await;
+    other.cart.id = other.ask("POST", "/v1/carts", &[], None).await.json()["id"].as_str().unwrap().to_owned();
+    let mut begun = Vec::new();
+    for shopper in [&mut one, &mut other] {
+        shopper.add(&sku, 1).await;
+        let begin = Checkout::begin(&shopper.cart, "begin");
+        let told = shopper.send(&begin).await;
+        assert_eq!((told.status, &told.json()["cart_id"]), (201, &json!(shopper.cart.id)), "{}", told.json());
+        let again = shopper.send(&begin).await;
+        assert_eq!((again.status, &again.json()["id"]), (201, &told.json()["id"]));
+        assert_eq!(again.header("idempotent-replayed"), Some("true"));
+        begun.push(Checkout::of(&told, &shopper.cart).unwrap());
+    }
+    assert_ne!(begun[0].id, begun[1].id);
+    for (shopper, checkout) in [&mut one, &mut other].into_iter().zip(&begun) {
+        sale.begun(checkout);
+        shopper.address(checkout).await;
+        order_id(&shopper.pay(checkout, "tok_approve", "pay").await);
+        shopper.cart_once("ordered").await;
+    }
+    sale.reckon(2, 2).await;
 }
