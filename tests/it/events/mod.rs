@@ -23,12 +23,9 @@ use trolley::{
     store::{Memory, Store},
 };
 
-use loadtest::{
-    client::{Connection, request},
-    shop::Cart,
-};
+use crate::support::{TempDir, wait::until};
 
-use crate::support::{Server, TempDir, wait::until};
+mod shop;
 
 const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 
@@ -347,52 +344,4 @@ async fn over_tls_only_a_receiver_whose_certificate_is_trusted_gets_events() {
     assert!(receiver.got.try_recv().is_err(), "an untrusted receiver was sent an event");
     post(&ours).await.unwrap();
     assert_eq!((receiver.next().await.sequence(), receiver.next().await.sequence()), (1, 2));
-}
-
-fn start_telling(dir: &TempDir, receiver: &Receiver) -> Server {
-    Server::start_with(&dir.0, |command| {
-        command
-            .args(["--set", "events.sinks=webhook", "--set", &format!("events.webhook_urls={}", receiver.url)])
-            .env("TROLLEY_EVENTS_WEBHOOK_SECRET", SECRET);
-    })
-}
-
-#[tokio::test]
-async fn p7_a_receiver_that_is_down_costs_no_shopper_anything_and_loses_nothing_over_a_crash() {
-    let dir = TempDir::new("telling");
-    let mut receiver = Receiver::start(Mood::Answers(503)).await;
-    let server = start_telling(&dir, &receiver);
-    let mut connection = Connection::open(&server.http).await.unwrap();
-    let cart = Cart::make(&mut connection).await.unwrap();
-    for sku in ["mug-blue", "mug-red"] {
-        assert_eq!(connection.ask(&cart.add(sku, 1, None)).await.unwrap().status, 200);
-    }
-    assert!(receiver.next().await.id.starts_with(&cart.id), "it was tried meanwhile");
-    server.kill();
-    receiver.mood.send_replace(Mood::Answers(204));
-    let server = start_telling(&dir, &receiver);
-    let mut connection = Connection::open(&server.http).await.unwrap();
-    assert_eq!(connection.ask(&cart.add("mug-blue", 2, None)).await.unwrap().status, 200);
-
-    // First deliveries, by number; the receiver took none before the crash, whatever it was sent.
-    let (mut seen, mut types) = (std::collections::BTreeSet::new(), Vec::new());
-    while types.len() < 4 {
-        let got = receiver.next().await;
-        let signed = Signer::new(SECRET).unwrap().sign(&got.id, got.timestamp.parse().unwrap(), &got.body);
-        assert_eq!(got.signature, signed);
-        let event: Value = serde_json::from_slice(&got.body).unwrap();
-        assert_eq!((&event["subject"], &event["id"]), (&Value::from(&*cart.id), &Value::from(&*got.id)));
-        assert!(seen.last().is_none_or(|last| *last < got.sequence()) || seen.contains(&got.sequence()));
-        if seen.insert(got.sequence()) {
-            types.push(event["type"].as_str().unwrap().to_owned());
-        }
-    }
-    let expected = ["cart.created", "cart.line_added", "cart.line_added", "cart.line_changed"];
-    assert_eq!(types, expected.map(|name| format!("trolley.{name}.v1")));
-
-    let mut operators = Connection::open(&server.admin).await.unwrap();
-    let dead = operators.ask(&request("GET", "/admin/events/dead", &[], None)).await.unwrap();
-    assert_eq!((dead.status, dead.json()["items"].as_array().map(Vec::len)), (200, Some(0)));
-    let replay = request("POST", "/admin/events/dead/nothing/replay", &[], None);
-    assert_eq!(operators.ask(&replay).await.unwrap().status, 404);
 }
