@@ -5,7 +5,7 @@ use std::{fmt, net::SocketAddr, sync::Arc, time::Duration};
 use axum::{
     Json, Router,
     extract::{Path, Request, State},
-    http::{HeaderMap, Method, StatusCode, header},
+    http::{HeaderMap, Method, StatusCode, Uri, header},
     middleware::Next,
     response::{IntoResponse, Response},
     routing::{delete, get, post, put},
@@ -17,7 +17,7 @@ use tokio::sync::watch;
 
 use super::{
     BODY_BYTES_MAX, admin_events, admin_shop,
-    change::refuse_cards,
+    cards::{refuse_cards, refuse_cards_in_uri},
     edge,
     problem::{self, Code, Problem},
 };
@@ -115,7 +115,7 @@ pub fn router(admin: Admin) -> Router {
 /// Lets operators in, and gives every answer its request's id.
 async fn guard(State(admin): State<Admin>, request: Request, next: Next) -> Response {
     let request_id = edge::request_id(request.headers());
-    let allowed = admit(&admin, request.method(), request.uri().path(), request.headers());
+    let allowed = admit(&admin, request.method(), request.uri(), request.headers());
     let mut response = match allowed {
         Ok(()) => next.run(request).await,
         Err(problem) => problem.into_response(),
@@ -127,9 +127,10 @@ async fn guard(State(admin): State<Admin>, request: Request, next: Next) -> Resp
     response
 }
 
-fn admit(admin: &Admin, method: &Method, path: &str, headers: &HeaderMap) -> Result<(), Problem> {
+fn admit(admin: &Admin, method: &Method, uri: &Uri, headers: &HeaderMap) -> Result<(), Problem> {
+    refuse_cards_in_uri(uri)?;
     // Probes come from the kubelet, which has no token; they tell nothing of shoppers.
-    if path.starts_with("/health/") {
+    if uri.path().starts_with("/health/") {
         return Ok(());
     }
     let Some(token) = &admin.token else {

@@ -14,8 +14,9 @@ use xxhash_rust::xxh3::Xxh3;
 
 use super::{
     admin::{Admin, TIMEOUT, body},
+    cards::refuse_cards,
     carts::replayed,
-    change::{IDEMPOTENCY_KEY_BYTES_MAX, refuse_cards},
+    change::IDEMPOTENCY_KEY_BYTES_MAX,
     may_sell,
     orders::{self, SomeUnits, units},
     problem::{Code, Problem},

@@ -18,6 +18,7 @@ use tokio::sync::Semaphore;
 
 use super::{
     App, Owner,
+    cards::refuse_cards_in_uri,
     problem::{self, Code, Problem},
 };
 use crate::{
@@ -124,6 +125,9 @@ async fn answer(edge: &Edge, request: Request, next: Next, route: Option<&Matche
         return Problem::new(Code::Overloaded, "too many requests at once; ask again later").into_response();
     };
     if let Some(refusal) = not_acceptable(request.headers(), route) {
+        return refusal.into_response();
+    }
+    if let Err(refusal) = refuse_cards_in_uri(request.uri()) {
         return refusal.into_response();
     }
     metrics().http_requests_in_flight.inc();

@@ -71,6 +71,18 @@ async fn card_numbers_are_refused_and_the_log_knows_nobody() {
     let number = json!({ "payment": { "gateway": "sandbox", "token": 4_242_424_242_424_242_u64 } });
     let refused = shopper.ask("POST", &complete, &[("idempotency-key", "card")], Some(&number)).await;
     assert_eq!(problem(&refused).1, "card_data_refused", "nor as a number");
+    for (method, path) in [
+        ("PUT", format!("{cart}/discount-codes/{ROW}")),
+        ("GET", format!("/v1/products/{ROW}")),
+        ("GET", format!("/v1/products?q={}", CARD.replace(' ', "+"))),
+        ("GET", format!("/v1/orders/{}", CARD.replace(' ', "%20"))),
+    ] {
+        let refused = shopper.ask(method, &path, &[], None).await;
+        assert_eq!(problem(&refused), (422, "card_data_refused".to_owned()), "{method} {path}");
+        assert!(!refused.json().to_string().contains("4242") && !refused.json().to_string().contains(ROW), "{path}");
+    }
+    let refused = sale.admin("PUT", &format!("/admin/discount-codes/{ROW}"), None, Some(&json!({}))).await;
+    assert_eq!(problem(&refused), (422, "card_data_refused".to_owned()), "nor in an operator's path");
     let (stock, fulfilments) = (format!("/admin/stock/{sku}"), format!("/admin/orders/{}/fulfilments", &order[11..]));
     let product = json!({ "sku": "odd", "title": "", "price": { "amount": 1, "currency": "EUR" } });
     for (method, path, body, pointer) in [
