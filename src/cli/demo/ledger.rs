@@ -75,12 +75,26 @@ pub(super) struct Totals {
     pub(super) oversold: u64,
     /// Checkouts that the bank has charged more than once, or too much.
     pub(super) double_charged: u64,
+    /// Checkouts that the bank has charged and that came to no order.
+    pub(super) paid_for_nothing: u64,
+}
+
+/// How the bank's book differs from the orders.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Reckoned {
+    /// Orders whose payment is not there, or is less than they cost.
+    pub(super) orders_lost: u64,
+    /// Checkouts that were charged more than once, or too much.
+    pub(super) double_charged: u64,
+    /// Checkouts that were charged and came to no order.
+    pub(super) paid_for_nothing: u64,
 }
 
 impl Totals {
     /// Whether anything is as it must never be.
     pub(super) const fn is_wrong(&self) -> bool {
-        self.lost + self.doubled + self.orders_lost + self.oversold + self.double_charged > 0
+        let goods = self.lost + self.doubled + self.orders_lost + self.oversold;
+        goods + self.double_charged + self.paid_for_nothing > 0
     }
 }
 
@@ -118,8 +132,12 @@ impl Ledger {
         locked(&self.0).orders_lost += 1;
     }
 
-    pub(super) fn find_double_charge(&self) {
-        locked(&self.0).double_charged += 1;
+    /// What the bank's book says in the end.
+    pub(super) fn close(&self, reckoned: Reckoned) {
+        let mut totals = locked(&self.0);
+        totals.orders_lost += reckoned.orders_lost;
+        totals.double_charged += reckoned.double_charged;
+        totals.paid_for_nothing += reckoned.paid_for_nothing;
     }
 
     /// A cart's newest verdict takes the place of the one before.

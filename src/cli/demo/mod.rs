@@ -11,6 +11,7 @@ mod place;
 mod ports;
 mod shoppers;
 mod show;
+mod till;
 mod wiring;
 
 use std::{

@@ -17,9 +17,9 @@ use tokio::{
 };
 
 use super::{
-    buying::Till,
     door::{Answer, Door, Question},
     ledger::{Account, Ledger, Verdict},
+    till::Till,
 };
 use crate::telemetry::clock;
 
@@ -72,7 +72,7 @@ impl Load {
         let wares: Arc<[String]> = goods.iter().take(WARES_MAX).cloned().collect();
         // What is bought is not what carts are filled with, so that nobody waits for it to be sold.
         let goods = if goods.len() > WARES_MAX { goods.split_off(WARES_MAX) } else { goods };
-        let till = Arc::new(Till::open(goods, admins).await);
+        let till = Arc::new(Till::open(goods, admins, doors.clone()).await);
         let ending = watch::Sender::new(false);
         let mut shoppers = JoinSet::new();
         let run = clock::random();

@@ -224,8 +224,12 @@ pub(super) fn ledger_line(totals: &Totals) -> String {
         let _ =
             write!(text, " · orders {orders} for {money}.{cents:02} · oversold {oversold} · double charged {double}");
     }
-    for (what, count) in [("orders lost", totals.orders_lost), ("unknown", totals.unknown), ("not read", totals.unread)]
-    {
+    for (what, count) in [
+        ("orders lost", totals.orders_lost),
+        ("paid for nothing", totals.paid_for_nothing),
+        ("unknown", totals.unknown),
+        ("not read", totals.unread),
+    ] {
         if count > 0 {
             let _ = write!(text, " · {what} {}", thousands(count)); // a string takes all
         }
