@@ -181,6 +181,8 @@ mod tests {
         let more = "--address SHOP --admin SHOP --seconds 0.4 --rate 100 --settled-within 5 --objective wrong==0 \
                     --objective dropped==0 --objective good==100%";
         for (lives_long, scenario, expected) in [
+            (true, "purchase", ["lost 0 · oversold 0 · double charged 0", "orders without payment 0"]),
+            (true, "flash-sale --units 8", ["orders 8 · units 8 · money 8.00", "still held 0"]),
             (true, "decline-storm --tries 2", ["declined ", "kept   others_good>=99.9%"]),
             (false, "abandoned-checkouts --units 8", ["orders 8 · units 8 · money 8.00", "still held 0"]),
         ] {
