@@ -355,7 +355,10 @@ pub(super) struct OrderView {
     totals: PurchaseTotals,
     payments: Vec<OrderPayment>,
     shipments: Vec<OrderShipment>,
+    /// What happened, oldest first: the newest 200.
     events: Vec<OrderEvent>,
+    /// How many older ones are not told any more.
+    events_dropped: u32,
     email: String,
     shipping_address: Option<PostalAddress>,
     shipping_option: Option<ShippingOffer>,
@@ -444,6 +447,7 @@ impl From<&Order> for OrderView {
                     note: entry.note.as_deref().map(str::to_owned),
                 })
                 .collect(),
+            events_dropped: order.history_dropped,
             email: order.email.to_string(),
             shipping_address: order.address.as_ref().map(PostalAddress::from),
             shipping_option: totals.offer.as_ref().map(|offer| ShippingOffer::new(offer, currency)),

@@ -137,6 +137,25 @@ async fn p3_p5_a_refund_under_one_key_moves_money_once_and_never_more_than_was_t
     bought.refunded(TOTAL).await;
 }
 
+/// Placed, captured, and two for each refund: what is too much is told as a number.
+#[tokio::test]
+async fn an_order_tells_the_newest_of_a_long_history_and_how_much_is_older() {
+    const REFUNDS: u64 = 100;
+    let mut bought = Bought::new().await;
+    for n in 1..=REFUNDS {
+        assert_eq!(bought.order().await["events_dropped"], (2 * n).saturating_sub(200));
+        let refund = bought.admin("refunds", &format!("cent-{n}"), &json!({ "amount": 1 })).await;
+        assert_eq!(refund.status, 200, "{}", refund.json());
+        until("it is back", async || (bought.order().await["payments"][0]["refunded"]["amount"] == n).then_some(()))
+            .await;
+    }
+    let order = bought.order().await;
+    let events = order["events"].as_array().unwrap();
+    assert_eq!((events.len(), &order["events_dropped"]), (200, &json!(2)));
+    assert_eq!((&events[0]["kind"], &events[199]["kind"]), (&json!("refund_asked"), &json!("refunded")));
+    assert_eq!(events[199]["amount"], eur(1));
+}
+
 #[tokio::test]
 async fn an_order_that_its_shopper_cancels_gives_everything_back_and_keeps_their_reason() {
     let mut bought = Bought::new().await;
