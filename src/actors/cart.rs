@@ -29,6 +29,9 @@ use crate::{
 /// How long an ended cart can still be read: longer than any retry, short enough to forget a shopper.
 const ENDED_TTL_S: u32 = 30 * 24 * 60 * 60;
 
+/// The outcome of a begin that joined a checkout that was begun under another id: a replay must not look for its own.
+pub const BEGIN_JOINED: u32 = 1;
+
 /// The cart as a durable actor.
 #[derive(Debug)]
 pub struct CartEntity;
@@ -74,8 +77,14 @@ impl Entity for CartEntity {
         before.revision == after.revision && !is_opened(before) && is_opened(after)
     }
 
-    fn outcome(_: &Command, _: Option<&Cart>) -> u32 {
-        0 // every accepted cart command answers with the whole cart: the route tells the rest
+    /// Whether who began to buy joined a checkout that was begun before; every other command answers with the whole cart,
+    /// of which the route tells the rest.
+    fn outcome(command: &Command, cart: Option<&Cart>) -> u32 {
+        let present = cart.and_then(|cart| cart.checkout.as_ref());
+        match (command, present) {
+            (Command::Begin { checkout, .. }, Some(present)) if present.id != *checkout => BEGIN_JOINED,
+            _ => 0,
+        }
     }
 
     fn absent() -> Refusal {

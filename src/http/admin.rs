@@ -17,7 +17,7 @@ use tokio::sync::watch;
 
 use super::{
     BODY_BYTES_MAX, admin_events, admin_shop,
-    cards::{refuse_cards, refuse_cards_in_uri},
+    cards::{refuse_card_as_code, refuse_cards},
     edge,
     problem::{self, Code, Problem},
 };
@@ -128,7 +128,7 @@ async fn guard(State(admin): State<Admin>, request: Request, next: Next) -> Resp
 }
 
 fn admit(admin: &Admin, method: &Method, uri: &Uri, headers: &HeaderMap) -> Result<(), Problem> {
-    refuse_cards_in_uri(uri)?;
+    refuse_card_as_code(uri)?;
     // Probes come from the kubelet, which has no token; they tell nothing of shoppers.
     if uri.path().starts_with("/health/") {
         return Ok(());

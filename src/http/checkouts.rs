@@ -23,7 +23,10 @@ use super::{
     problem::{Code, FieldError, Problem},
 };
 use crate::{
-    actors::{Answer, Ask, Key, Told, cart::checkout_item},
+    actors::{
+        Answer, Ask, Key, Told,
+        cart::{BEGIN_JOINED, checkout_item},
+    },
     domain::{
         CartId, CheckoutId, Id,
         cart::{self, Cart},
@@ -120,13 +123,23 @@ pub(super) async fn create(State(app): State<App>, request: Request) -> Result<R
     let ask = Ask { command, by: Some(caller.owner()), if_revision: None, key, timeout, deed: None };
     let answer = app.handle.ask_cart(cart, ask).await?;
     let present = answer.state.checkout.as_ref().map(|checkout| checkout.id);
-    let begun = if answer.replayed { id } else { present.unwrap_or(id) };
-    let is_new = begun == id && !answer.replayed;
+    let begun = match (answer.outcome, answer.replayed, present) {
+        (BEGIN_JOINED, _, Some(present)) => present,
+        (BEGIN_JOINED, ..) => {
+            let detail = "the checkout that this key joined is over: begin again under a new key";
+            return Err(Problem::new(Code::CheckoutNotOpen, detail));
+        }
+        (_, true, _) => id,
+        (_, false, present) => present.unwrap_or(id),
+    };
     let checkout = opened(&app, (cart, answer.state.revision), begun, timeout).await?;
+    if checkout.cart != cart || checkout.owner != caller.owner() {
+        return Err(Problem::new(Code::CheckoutNotOpen, "begin again under a new key"));
+    }
     if let Some(problem) = refused(&checkout) {
         return Err(problem);
     }
-    let status = if is_new || answer.replayed { StatusCode::CREATED } else { StatusCode::OK };
+    let status = if begun == id { StatusCode::CREATED } else { StatusCode::OK };
     let mut response = represent(status, &checkout);
     replayed(response.headers_mut(), answer.replayed);
     if let Ok(location) = HeaderValue::try_from(format!("/v1/checkouts/{begun}")) {

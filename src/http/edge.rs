@@ -18,12 +18,13 @@ use tokio::sync::Semaphore;
 
 use super::{
     App, Owner,
-    cards::refuse_cards_in_uri,
+    cards::refuse_card_as_code,
     problem::{self, Code, Problem},
 };
 use crate::{
     cluster::Freshness,
     domain::Id,
+    payments::looks_like_card,
     telemetry::{clock, metrics::metrics},
 };
 
@@ -127,7 +128,7 @@ async fn answer(edge: &Edge, request: Request, next: Next, route: Option<&Matche
     if let Some(refusal) = not_acceptable(request.headers(), route) {
         return refusal.into_response();
     }
-    if let Err(refusal) = refuse_cards_in_uri(request.uri()) {
+    if let Err(refusal) = refuse_card_as_code(request.uri()) {
         return refusal.into_response();
     }
     metrics().http_requests_in_flight.inc();
@@ -194,11 +195,11 @@ fn preflight() -> Response {
     response
 }
 
-/// The client's own, if it is a sane one; else a new one.
+/// The client's own, if it is a sane one that is no card's number: it is logged and told back. Else a new one.
 pub(super) fn request_id(headers: &HeaderMap) -> String {
     let sane = |id: &&str| {
         let fits = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
-        (1..=REQUEST_ID_BYTES_MAX).contains(&id.len()) && id.bytes().all(fits)
+        (1..=REQUEST_ID_BYTES_MAX).contains(&id.len()) && id.bytes().all(fits) && !looks_like_card(id)
     };
     match headers.get("request-id").and_then(|value| value.to_str().ok()).filter(sane) {
         Some(id) => id.to_owned(),

@@ -124,13 +124,13 @@ macro_rules! problems {
 
 problems! {
     /// Of a route that reads products.
-    ProductProblems = InvalidRequest, NotFound, NotAcceptable, CardDataRefused, Overloaded, Internal;
+    ProductProblems = InvalidRequest, NotFound, NotAcceptable, Overloaded, Internal;
     /// Of a route that reads a cart.
-    ReadProblems = InvalidId, InvalidRequest, Unauthenticated, NotFound, NotAcceptable, CardDataRefused, Overloaded, ShardMoving,
+    ReadProblems = InvalidId, InvalidRequest, Unauthenticated, NotFound, NotAcceptable, Overloaded, ShardMoving,
         StoreUnavailable, ActorQuarantined, Draining, Internal;
     /// Of a route that makes a cart.
     CreateProblems = InvalidRequest, CurrencyMismatch, Unauthenticated, NotAcceptable, RequestTimeout, BodyTooLarge,
-        UnsupportedMediaType, IdempotencyKeyReused, CardDataRefused, CartNotOpen, Expired, RateLimited, Overloaded, ShardMoving,
+        UnsupportedMediaType, IdempotencyKeyReused, CartNotOpen, Expired, RateLimited, Overloaded, ShardMoving,
         StoreUnavailable, ActorQuarantined, Draining, Internal;
     /// Of a route that changes a checkout.
     CheckoutProblems = InvalidId, InvalidRequest, IdempotencyKeyMissing, Unauthenticated, PaymentDeclined,
@@ -139,7 +139,7 @@ problems! {
         IdempotencyKeyReused, ProductUnavailable, DiscountNotApplicable, QuantityOutOfRange, CardDataRefused, RateLimited,
         Overloaded, ShardMoving, StoreUnavailable, GatewayUnavailable, ActorQuarantined, Draining, Internal;
     /// Of a route that tells of a payment.
-    PaymentProblems = InvalidRequest, Unauthenticated, NotFound, NotAcceptable, RequestTimeout, BodyTooLarge, CardDataRefused,
+    PaymentProblems = InvalidRequest, Unauthenticated, NotFound, NotAcceptable, RequestTimeout, BodyTooLarge,
         Overloaded, ShardMoving, StoreUnavailable, GatewayUnavailable, ActorQuarantined, Draining, Internal;
     /// Of a route that changes an order.
     OrderProblems = InvalidId, InvalidRequest, IdempotencyKeyMissing, Unauthenticated, NotFound, NotAcceptable,

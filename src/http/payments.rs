@@ -25,6 +25,9 @@ use crate::{
     telemetry::clock,
 };
 
+/// Before an order that changed meanwhile is looked at again.
+const PAUSE: Duration = Duration::from_millis(50);
+
 /// What a shopper is to do.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct ActionWanted {
@@ -109,8 +112,8 @@ fn message_key(gateway: &str, id: &str) -> Key {
     Key { key, request: key }
 }
 
-/// Money went back at the gateway: the order learns how much of it went without its asking, once nothing that it asked for is
-/// on its way. Until all that is told, the gateway is not answered and tells it again.
+/// Money went back at the gateway: the order learns how much of it went without its asking, once no money that it asked for
+/// is on its way. The gateway is not answered before, and tells it again.
 async fn learn_refunded(app: &App, find: Find) -> Result<(), Problem> {
     let id = OrderId::of(CheckoutId(find.key.by));
     let until = Instant::now() + app.options.request_timeout;
@@ -124,10 +127,14 @@ async fn learn_refunded(app: &App, find: Find) -> Result<(), Problem> {
             }
             Err(failure) => return Err(failure.into()),
         };
-        let order = match timeout_at(until, states.wait_for(|order| order.refunding() == 0)).await {
-            Ok(Ok(order)) => Arc::clone(&order),
+        let still = timeout_at(until, states.wait_for(|order| !order.moves_money())).await;
+        let order = match still.map(|still| still.map(|order| Arc::clone(&order))) {
+            Ok(Ok(order)) => order,
             // It is served elsewhere now.
-            Ok(Err(_)) => continue,
+            Ok(Err(_)) => {
+                tokio::time::sleep(PAUSE).await;
+                continue;
+            }
             Err(_) => return Err(order::Refusal::Busy.into()),
         };
         let found = app.gateways.find(find.clone(), until).await.map_err(|_| {
@@ -135,11 +142,16 @@ async fn learn_refunded(app: &App, find: Find) -> Result<(), Problem> {
         })?;
         let Some(found) = found.filter(|found| found.reference == order.payment.reference) else { return Ok(()) };
         // What is asked for from here on makes another revision.
-        let (command, if_revision) = (order::Command::LearnRefunded { total: found.refunded }, Some(order.revision));
+        let if_revision = Some(order.revision);
+        let command = order::Command::LearnRefunded { captured: found.captured, refunded: found.refunded };
         let timeout = until.saturating_duration_since(Instant::now());
-        match app.handle.ask_order(id, Ask { command, by: None, if_revision, key: None, timeout, deed: None }).await {
+        // A deposed owner might find nothing new in what it remembers: only a save shows that it is the owner.
+        let ask = Ask { command, by: None, if_revision, key: None, timeout, deed: Some(Try::Again) };
+        match app.handle.ask_order(id, ask).await {
             Ok(_) => return Ok(()),
-            Err(Failure::Refused(order::Refusal::RevisionMismatch { .. })) => {}
+            Err(Failure::Refused(order::Refusal::RevisionMismatch { .. } | order::Refusal::Busy)) => {
+                tokio::time::sleep(PAUSE).await;
+            }
             Err(failure) => return Err(failure.into()),
         }
     }

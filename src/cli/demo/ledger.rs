@@ -63,7 +63,7 @@ pub(super) struct Totals {
     pub(super) unknown: u64,
     /// Times that a cart was read and compared.
     pub(super) compared: u64,
-    /// Carts that the last audit could not read.
+    /// Carts and checkouts that the last audit could not read.
     pub(super) unread: u64,
     /// Orders that were acknowledged and read again.
     pub(super) orders: u64,
@@ -88,6 +88,8 @@ pub(super) struct Reckoned {
     pub(super) double_charged: u64,
     /// Checkouts that were charged and came to no order.
     pub(super) paid_for_nothing: u64,
+    /// Checkouts that were charged, of which nobody told what they came to.
+    pub(super) unread: u64,
 }
 
 impl Totals {
@@ -138,6 +140,7 @@ impl Ledger {
         totals.orders_lost += reckoned.orders_lost;
         totals.double_charged += reckoned.double_charged;
         totals.paid_for_nothing += reckoned.paid_for_nothing;
+        totals.unread += reckoned.unread;
     }
 
     /// A cart's newest verdict takes the place of the one before.

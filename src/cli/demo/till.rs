@@ -5,7 +5,7 @@ use std::{
     collections::{HashMap, VecDeque},
     net::SocketAddr,
     sync::{Arc, Mutex},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use hyper::Method;
@@ -26,8 +26,9 @@ const GOODS_MAX: usize = 100;
 const CHECKOUTS_MAX: usize = 100_000;
 /// Pages of the book that are read at the end.
 const BOOK_PAGES_MAX: usize = 1_000;
-/// Times that the book is read until it is right: money is given back a moment after a purchase has come to nothing.
-const READINGS_MAX: usize = 20;
+/// How long the book is read until it is right: money is given back a moment after a purchase has come to nothing, and a
+/// node that died is replaced in seconds.
+const RIGHT_WITHIN: Duration = Duration::from_secs(15);
 /// Pause before it is read again.
 const PAUSE: Duration = Duration::from_millis(250);
 
@@ -58,6 +59,18 @@ struct Checkout {
     token: String,
     /// What the order costs that was acknowledged.
     total: Option<i64>,
+}
+
+/// What became of a checkout.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum CameTo {
+    /// An order that costs so much.
+    Order {
+        total: i64,
+    },
+    Nothing,
+    /// It is under way, or nobody tells.
+    Unread,
 }
 
 /// Of one checkout: payments that are reserved or taken, and how much together.
@@ -118,10 +131,11 @@ impl Till {
     /// Holds the bank's book against the orders: each is paid once, and for what it costs; what came to no order is not.
     pub(super) async fn close(&self, ledger: &Ledger) {
         let begun = std::mem::take(&mut *locked(&self.begun));
-        for reading in 1..=READINGS_MAX {
+        let until = Instant::now() + RIGHT_WITHIN;
+        loop {
             let Some(charged) = self.book().await else { return ledger.leave_unread(1) };
-            let reckoned = self.reckon(&begun, &charged).await;
-            if reckoned == Reckoned::default() || reading == READINGS_MAX {
+            let reckoned = self.reckon(&begun, &charged, until).await;
+            if reckoned == Reckoned::default() || Instant::now() >= until {
                 return ledger.close(reckoned);
             }
             tokio::time::sleep(PAUSE).await;
@@ -146,31 +160,37 @@ impl Till {
         Some(charged)
     }
 
-    async fn reckon(&self, begun: &Begun, charged: &Charged) -> Reckoned {
+    async fn reckon(&self, begun: &Begun, charged: &Charged, until: Instant) -> Reckoned {
         let mut reckoned = Reckoned::default();
         for (key, checkout) in &begun.checkouts {
             let (payments, amount) = charged.get(key).copied().unwrap_or_default();
-            let owed = match checkout.total {
+            let came_to = match checkout.total {
                 None if payments == 0 => continue,
-                None => self.total_of_order(checkout).await,
-                owed => owed,
+                None if Instant::now() >= until => CameTo::Unread,
+                None => self.came_to(checkout).await,
+                Some(total) => CameTo::Order { total },
             };
-            match owed {
-                Some(total) if payments == 1 && amount == total => {}
-                Some(total) if payments > 1 || amount > total => reckoned.double_charged += 1,
-                Some(_) => reckoned.orders_lost += 1,
-                None => reckoned.paid_for_nothing += 1,
+            match came_to {
+                CameTo::Order { total } if payments == 1 && amount == total => {}
+                CameTo::Order { total } if payments > 1 || amount > total => reckoned.double_charged += 1,
+                CameTo::Order { .. } => reckoned.orders_lost += 1,
+                CameTo::Nothing => reckoned.paid_for_nothing += 1,
+                CameTo::Unread => reckoned.unread += 1,
             }
         }
         reckoned
     }
 
-    /// What the order of a checkout costs that was never acknowledged; `None` = there is no order.
-    async fn total_of_order(&self, checkout: &Checkout) -> Option<i64> {
+    /// What became of a checkout whose order, if there is one, was never acknowledged.
+    async fn came_to(&self, checkout: &Checkout) -> CameTo {
         let read = Question::new(Method::GET, format!("/v1/checkouts/{}", checkout.id));
         let doors = self.doors.borrow().clone();
-        let seen = ask(&doors, &Question { token: Some(checkout.token.clone()), ..read }).await?;
-        seen["order_id"].as_str().and(seen["totals"]["total"]["amount"].as_i64())
+        let seen = ask(&doors, &Question { token: Some(checkout.token.clone()), ..read }).await.unwrap_or_default();
+        match (seen["status"].as_str(), seen["totals"]["total"]["amount"].as_i64()) {
+            (Some("completed"), Some(total)) => CameTo::Order { total },
+            (Some("cancelled" | "expired"), _) => CameTo::Nothing,
+            _ => CameTo::Unread,
+        }
     }
 }
 

@@ -45,7 +45,8 @@ enum CommandV1 {
     /// Number, whether it is the forgetting, why it was refused.
     Done(u32, bool, Option<String>, bool),
     Wake,
-    LearnRefunded(i64),
+    /// Captured, refunded.
+    LearnRefunded(i64, i64),
 }
 
 #[derive(Debug, PartialEq, Encode, Decode)]
@@ -92,7 +93,7 @@ pub fn encode_order_command(command: &Command) -> Result<Vec<u8>, EncodeError> {
             CommandV1::Done(*n, matches!(step, Step::Forget(_)), reason, *once)
         }
         Command::Wake => CommandV1::Wake,
-        Command::LearnRefunded { total } => CommandV1::LearnRefunded(*total),
+        Command::LearnRefunded { captured, refunded } => CommandV1::LearnRefunded(*captured, *refunded),
     };
     envelope::seal(RecordKind::Command, WIRE_V, 1, &Tagged { tag: TAG, body }, RECORD_BYTES_MAX)
 }
@@ -121,7 +122,7 @@ pub fn decode_order_command(bytes: &[u8]) -> Result<Command, DecodeError> {
             once,
         },
         CommandV1::Wake => Command::Wake,
-        CommandV1::LearnRefunded(total) => Command::LearnRefunded { total },
+        CommandV1::LearnRefunded(captured, refunded) => Command::LearnRefunded { captured, refunded },
     })
 }
 

@@ -276,7 +276,7 @@ fn commands() -> Vec<Command> {
         Command::Cancel { reason: None },
         take_back(&[(2, 1)]),
         Command::Refund { amount: -5 },
-        Command::LearnRefunded { total: i64::MAX },
+        Command::LearnRefunded { captured: 7, refunded: i64::MAX },
         on_done(Step::Deed(65_536), Done::Yes, true),
         on_done(Step::Deed(65_537), refused.clone(), false),
         on_done(Step::Forget(u32::MAX), refused, false),

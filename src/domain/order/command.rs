@@ -38,11 +38,14 @@ pub enum Command {
         /// How much, in minor units.
         amount: i64,
     },
-    /// The gateway says how much has gone back in all: what the order did not ask for, somebody gave back there. Nothing
-    /// that is new: no change. The shop's, and only while nothing is on its way back: until then nobody can tell whose it is.
+    /// The gateway says how much it has taken and given back in all: what of that the order did not ask for, somebody gave
+    /// back there. Nothing that is new: no change. The shop's, and only while no money is on its way: until then nobody
+    /// can tell whose it is.
     LearnRefunded {
-        /// How much, in minor units.
-        total: i64,
+        /// How much was taken, in minor units.
+        captured: i64,
+        /// How much of that went back.
+        refunded: i64,
     },
     /// A deed was answered for good. One that is not pending: no change.
     Done {

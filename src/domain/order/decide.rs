@@ -63,7 +63,7 @@ fn asked(order: &Order, command: &Command, by: Option<Owner>) -> Result<Decided,
         }
         Command::Return { lines } => take_back(order, lines),
         Command::Refund { amount } => refund(order, *amount),
-        Command::LearnRefunded { total } => learn_refunded(order, *total),
+        Command::LearnRefunded { captured, refunded } => learn_refunded(order, *captured, *refunded),
         // Decided before.
         Command::Place(_) | Command::Done { .. } | Command::Wake => Ok(Vec::new()),
     }
@@ -167,12 +167,20 @@ fn refund(order: &Order, amount: i64) -> Result<Decided, Refusal> {
     Ok(vec![(Change::RefundAsked { amount }, vec![Work::Refund { amount }])])
 }
 
-fn learn_refunded(order: &Order, total: i64) -> Result<Decided, Refusal> {
-    if order.refunding() > 0 {
+fn learn_refunded(order: &Order, captured: i64, refunded: i64) -> Result<Decided, Refusal> {
+    let payment = &order.payment;
+    if order.moves_money() || captured > payment.captured {
         return Err(Refusal::Busy);
     }
-    let amount = total.min(order.payment.captured) - order.payment.refunded;
-    Ok(if amount > 0 { vec![(Change::RefundLearnt { amount }, Vec::new())] } else { Vec::new() })
+    let amount = refunded.min(payment.captured) - payment.refunded;
+    if amount <= 0 {
+        return Ok(Vec::new());
+    }
+    // The gateway refused to give all of it back, as a part was back already: the rest of what was cancelled goes back too.
+    let rest = payment.captured - payment.refunded - amount;
+    let owes = order.cancelled.is_some() && rest > 0;
+    let wants = owes.then_some(Work::Refund { amount: rest }).into_iter().collect();
+    Ok(vec![(Change::RefundLearnt { amount }, wants)])
 }
 
 /// What the answer to a deed does. One that comes again, or late, finds nothing pending and does nothing.

@@ -270,6 +270,12 @@ impl Order {
         self.payment.captured - self.payment.refunded - self.refunding()
     }
 
+    /// Whether money is on its way to the shop or back.
+    #[must_use]
+    pub fn moves_money(&self) -> bool {
+        self.refunding() > 0 || self.is_capturing()
+    }
+
     /// Whether the money is being taken.
     #[must_use]
     pub fn is_capturing(&self) -> bool {

@@ -85,6 +85,14 @@ async fn admin(server: &Server, path: &str, key: &str, body: &Value) {
     assert_eq!(answer.status, 200, "{path}: {}", answer.json());
 }
 
+/// Waits until the stock has so many units in this state.
+async fn stocked(server: &Server, state: &str, units: u64) {
+    let mut connection = Connection::open(&server.admin).await.unwrap();
+    let read = request("GET", "/admin/stock/mug-blue", &[], None);
+    until("the stock is so", async || (connection.ask(&read).await.unwrap().json()[state] == units).then_some(()))
+        .await;
+}
+
 /// A shopper, and what they must be answered.
 struct Shopper(Connection);
 
@@ -117,6 +125,7 @@ async fn p7_a_purchase_is_told_by_its_cart_checkout_order_and_stock_as_their_sch
     let mut shopper = Shopper(Connection::open(&server.http).await.unwrap());
     let (left_cart, left) = shopper.begin().await;
     shopper.ask(&left.cancel(), 200).await;
+    stocked(&server, "held", 0).await;
     let (cart, checkout) = shopper.begin().await;
     let seen = shopper.ask(&checkout.address(1, "address"), 200).await;
     shopper.ask(&checkout.ship_by("standard", seen.json()["revision"].as_u64().unwrap(), "option"), 200).await;
@@ -129,6 +138,7 @@ async fn p7_a_purchase_is_told_by_its_cart_checkout_order_and_stock_as_their_sch
     .await;
     let units = |quantity: u32| json!({ "lines": [{ "line": "l1", "quantity": quantity }] });
     admin(&server, &format!("/admin/orders/{order}/fulfilments"), "parcel", &units(2)).await;
+    stocked(&server, "sold", 0).await;
     let bearer = format!("Bearer {}", checkout.token);
     let headers = [("authorization", bearer.as_str()), ("idempotency-key", "back")];
     let back = request("POST", &format!("/v1/orders/{order}/returns"), &headers, Some(&units(1).to_string()));
@@ -170,7 +180,8 @@ async fn p7_a_purchase_is_told_by_its_cart_checkout_order_and_stock_as_their_sch
         expected.iter().all(|(subject, types)| told.get(*subject).is_some_and(|told| told.len() >= types.len()))
     };
     while !is_all(&told) {
-        let got = receiver.next().await;
+        let got = tokio::time::timeout(PATIENCE, receiver.next()).await;
+        let got = got.unwrap_or_else(|_| panic!("no more is told than {told:?}"));
         let event: Value = serde_json::from_slice(&got.body).unwrap();
         check(&event);
         let of_it = told.entry(event["subject"].as_str().unwrap().to_owned()).or_default();

@@ -265,6 +265,9 @@ async fn p5_money_given_back_at_the_gateway_is_the_orders_too() {
     assert_eq!(shop.told_signed(&refunded("evt_4", total), "whsec_1", now_s()).await, 200);
     let seen = shop.must(&read).await;
     assert_eq!((&seen["payments"][0]["refunded"]["amount"], &seen["status"]), (&json!(total), &json!("refunded")));
+    let gone: Vec<_> = seen["events"].as_array().unwrap().iter().filter(|event| event["kind"] == "refunded").collect();
+    let amounts: Vec<_> = gone.iter().map(|event| event["amount"]["amount"].as_i64().unwrap()).collect();
+    assert_eq!(amounts, [300, 200, total - 500], "each once");
     assert_eq!(refund("more", 1).await, 400);
 }
 

@@ -63,6 +63,12 @@ async fn tabs_that_begin_at_once_are_in_one_checkout() {
         let answers = sale.at_once(&shopper.cart.id, &mut tabs, &requests).await;
         let begun: Vec<_> = answers.iter().map(|answer| Checkout::of(answer, &shopper.cart).unwrap()).collect();
         assert!(begun.iter().all(|checkout| checkout.id == begun[0].id), "{begun:?}");
+        // Each tab again, whether it began the checkout or joined it.
+        for (tab, (request, first)) in tabs.iter_mut().zip(requests.iter().zip(&answers)) {
+            let again = tab.send(request).await;
+            assert_eq!((again.status, again.json()), (first.status, first.json()));
+            assert_eq!(again.header("idempotent-replayed"), Some("true"));
+        }
         let mut statuses: Vec<_> = answers.iter().map(|answer| answer.status).collect();
         statuses.sort_unstable();
         assert_eq!(statuses, [200, 200, 200, 201], "one tab made it");

@@ -3,6 +3,7 @@
 
 use std::{
     future::Future,
+    pin::pin,
     sync::{Arc, atomic::AtomicU64},
 };
 
@@ -50,7 +51,8 @@ impl Gate {
         ]
     }
 
-    /// Holds this row's saves until `release` is over, and has `asks` go on meanwhile and afterwards.
+    /// Holds this row's saves until `release` is over, and has `asks` go on meanwhile and afterwards. Should they all be
+    /// answered before, that is for the test to see.
     pub(crate) async fn hold<T>(
         &self,
         row: u128,
@@ -58,11 +60,16 @@ impl Gate {
         asks: impl Future<Output = T>,
     ) -> T {
         self.held.send_replace(Some(row));
-        let release = async {
-            release.await;
-            self.held.send_replace(None);
+        let mut asks = pin!(asks);
+        let answered = tokio::select! {
+            answered = &mut asks => Some(answered),
+            () = release => None,
         };
-        tokio::join!(asks, release).0
+        self.held.send_replace(None);
+        match answered {
+            Some(answered) => answered,
+            None => asks.await,
+        }
     }
 }
 

@@ -205,9 +205,11 @@ fn what_comes_first_in_the_status() {
 #[test]
 fn p5_money_that_went_back_at_the_gateway_is_told_from_the_shops_own() {
     let mut order = made(Capture::AtOrder);
-    let learn = |total| Command::LearnRefunded { total };
+    let captured = order.as_ref().unwrap().payment.authorised;
+    let learn = |refunded| Command::LearnRefunded { captured, refunded };
+    assert_eq!(asked(&mut order, &learn(30)), Err(Refusal::Busy), "it was taken, and nobody has heard of it");
     answer(&mut order, &Done::Yes);
-    let captured = order.as_ref().unwrap().payment.captured;
+    assert_eq!(order.as_ref().unwrap().payment.captured, captured);
     for (total, events) in [(0, 0), (30, 1), (30, 0), (20, 0)] {
         assert_eq!(asked(&mut order, &learn(total)), Ok(events), "{total}");
     }
@@ -219,6 +221,20 @@ fn p5_money_that_went_back_at_the_gateway_is_told_from_the_shops_own() {
     assert_eq!(order.as_ref().unwrap().payment.refunded, captured, "no more than was taken");
     let shopper = Context { by: Some(owner()), ..shop(5) };
     assert_eq!(apply(&mut order, &learn(1), &shopper), Err(Refusal::ShopOnly));
+}
+
+#[test]
+fn p5_the_rest_of_a_cancelled_order_goes_back_although_a_part_was_back_already() {
+    let mut order = made(Capture::AtOrder);
+    answer(&mut order, &Done::Yes);
+    let captured = order.as_ref().unwrap().payment.captured;
+    asked(&mut order, &Command::Cancel { reason: None }).unwrap();
+    // Somebody gave 30 back meanwhile: the gateway will not give back all.
+    answer(&mut order, &refused());
+    assert_eq!(asked(&mut order, &Command::LearnRefunded { captured, refunded: 30 }), Ok(1));
+    assert_eq!(order.as_ref().unwrap().refunding(), captured - 30);
+    answer(&mut order, &Done::Yes);
+    assert_eq!(order.unwrap().payment.refunded, captured);
 }
 
 #[test]

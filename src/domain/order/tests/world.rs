@@ -20,8 +20,12 @@ struct World {
     captured: i64,
     refunded: i64,
     voided: bool,
-    /// What the gateway was found to have given back, and of which revision somebody knew before.
-    found: Option<(u64, i64)>,
+    /// The gateway told that money went back, and was not answered yet.
+    told: bool,
+    /// What the gateway was found to have taken and given back, and of which revision somebody knew before.
+    found: Option<(u64, i64, i64)>,
+    /// It once refused what it could have done.
+    unwilling: bool,
     entries: BTreeMap<Reference, u32>,
     /// Of both products: available, sold, outside.
     stock: BTreeMap<Box<str>, [i64; 3]>,
@@ -44,7 +48,9 @@ impl World {
             captured: 0,
             refunded: 0,
             voided: false,
+            told: false,
             found: None,
+            unwilling: false,
             entries,
             stock,
         };
@@ -60,7 +66,8 @@ impl World {
         self.tell_upon(None, command);
     }
 
-    fn tell_upon(&mut self, if_revision: Option<u64>, command: &Command) {
+    /// Whether it was not refused.
+    fn tell_upon(&mut self, if_revision: Option<u64>, command: &Command) -> bool {
         let before = self.order.clone().unwrap();
         let told = apply(&mut self.order, command, &Context { if_revision, ..shop(self.now) });
         let after = self.order();
@@ -69,6 +76,7 @@ impl World {
             assert_eq!(after, &before, "a refusal, or no event, changes nothing");
         }
         self.look();
+        told.is_ok()
     }
 
     /// Checks the order, and that a step that was pending before asks for the very same.
@@ -107,6 +115,7 @@ impl World {
                     return done.clone();
                 }
                 let is_there = !matches!(call, Call::Refund(_)) || deed.amount.amount <= self.captured - self.refunded;
+                self.unwilling |= !willing;
                 let done = if willing && is_there { Done::Yes } else { refused() };
                 self.bank.insert(deed.key, (deed.clone(), done.clone()));
                 match call {
@@ -142,24 +151,26 @@ impl World {
 
     /// Somebody gives money back at the gateway itself.
     fn give_back(&mut self, amount: i64) {
-        self.refunded += amount.min(self.captured - self.refunded);
+        let amount = amount.min(self.captured - self.refunded);
+        self.refunded += amount;
+        self.told |= amount > 0;
     }
 
-    /// Somebody reads the order, and asks the gateway what it has given back.
+    /// Because it told, somebody reads the order, and asks the gateway what it has given back.
     fn look_at_gateway(&mut self) {
-        if self.order().refunding() == 0 {
-            self.found = Some((self.order().revision, self.refunded));
+        if self.told && !self.order().moves_money() {
+            self.found = Some((self.order().revision, self.captured, self.refunded));
         }
     }
 
-    /// The order is told, some time later.
+    /// The order learns it, some time later; then the gateway is answered, and does not tell again.
     fn learn(&mut self) {
-        if let Some((revision, total)) = self.found {
-            self.tell_upon(Some(revision), &Command::LearnRefunded { total });
-            let own = self.bank.values().filter(|(_, done)| *done == Done::Yes);
-            let in_all = self.order().payment.refunded;
-            assert!(in_all <= self.refunded, "{in_all} of {}: {:?}", self.refunded, own.collect::<Vec<_>>());
+        let Some((revision, captured, refunded)) = self.found.take() else { return };
+        if self.tell_upon(Some(revision), &Command::LearnRefunded { captured, refunded }) && refunded == self.refunded {
+            self.told = false;
         }
+        let (told, gone) = (self.order().payment.refunded, self.refunded);
+        assert!(told <= gone, "{told} of {gone}");
     }
 
     /// Lets everything come to its end.
@@ -171,11 +182,11 @@ impl World {
                 let done = self.perform_call(&call, true);
                 self.tell(&on_done(step, done, false));
             }
+            self.look_at_gateway();
+            self.learn();
             self.now += REMEMBER_MS;
             self.tell(&on_wake());
         }
-        self.look_at_gateway();
-        self.learn();
         let order = self.order();
         assert!(order.deeds.is_empty() && wake_at(order).is_none(), "{:?} is never done", order.deeds);
         assert!(self.entries.is_empty(), "a stock remembers for ever");
@@ -191,8 +202,7 @@ impl World {
             assert_eq!(*available, is_back);
             assert_eq!(*sold, quantity - fulfilled - if order.cancelled.is_some() { quantity } else { 0 });
         }
-        let gave_up = self.bank.values().any(|(_, done)| *done != Done::Yes);
-        if order.cancelled.is_some() && !gave_up {
+        if order.cancelled.is_some() && !self.unwilling {
             assert!(payment.voided || payment.refunded == payment.captured, "a cancelled order kept money");
         }
         assert!(!order.has_shipped() || order.is_paid(), "goods left without money");
