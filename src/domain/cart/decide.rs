@@ -99,6 +99,7 @@ fn add(cart: &Cart, addition: &Addition) -> Result<Change, Refusal> {
     let Addition { sku, title, unit_price, quantity, quantity_max, options, metadata, .. } = addition;
     let joined = cart.lines.iter().find(|line| line.joins(sku, options, metadata));
     let had = joined.map_or(0, |line| line.quantity);
+    within(units_of(cart, sku) + u32::from(*quantity), *quantity_max)?;
     let quantity = within(u32::from(had) + u32::from(*quantity), *quantity_max)?;
     fits(cart, joined, *unit_price, quantity)?;
     if let Some(line) = joined {
@@ -131,8 +132,11 @@ fn set_quantity(cart: &Cart, set: SetQuantity) -> Result<Option<Change>, Refusal
     if quantity == 0 {
         return Ok(Some(Change::LineRemoved(id)));
     }
-    // A line above a limit that the shop lowered since may shrink, never grow.
-    let quantity = within(u32::from(quantity), line.quantity_max.max(line.quantity))?;
+    // Lines above a limit that the shop lowered since may shrink, never grow.
+    let present = units_of(cart, &line.sku);
+    if quantity > line.quantity {
+        within(present - u32::from(line.quantity) + u32::from(quantity), line.quantity_max)?;
+    }
     fits(cart, Some(line), line.unit_price, quantity)?;
     Ok((quantity != line.quantity).then_some(Change::QuantitySet { line: id, quantity }))
 }
@@ -140,6 +144,11 @@ fn set_quantity(cart: &Cart, set: SetQuantity) -> Result<Option<Change>, Refusal
 fn restore(cart: &Cart, id: LineId) -> Result<Change, Refusal> {
     let saved = find(&cart.saved, id)?;
     let equal = cart.lines.iter().find(|line| line.joins(&saved.sku, &saved.options, &saved.metadata));
+    let max = equal.map_or(saved.quantity_max, |into| into.quantity_max);
+    let present = units_of(cart, &saved.sku);
+    if present > 0 {
+        within(present + u32::from(saved.quantity), max)?;
+    }
     let Some(into) = equal else {
         fits(cart, None, saved.unit_price, saved.quantity)?;
         return Ok(Change::LineRestored(id));
@@ -191,6 +200,12 @@ fn is_in(cart: &Cart, checkout: CheckoutId) -> bool {
 
 fn find(lines: &[Line], id: LineId) -> Result<&Line, Refusal> {
     lines.iter().find(|line| line.id == id).ok_or(Refusal::LineNotFound(id))
+}
+
+/// Units of a product in the cart, in whatever choice of options and with whatever metadata: of its limit, which is a cart's,
+/// each line takes a part.
+fn units_of(cart: &Cart, sku: &str) -> u32 {
+    cart.lines.iter().filter(|line| *line.sku == *sku).map(|line| u32::from(line.quantity)).sum()
 }
 
 fn within(requested: u32, max: u16) -> Result<u16, Refusal> {
