@@ -1,10 +1,10 @@
-//! Checkouts: from a cart to an order. Handlers convert in, ask, wait for the saga where its outcome is what was asked
+//! Checkouts that were begun, up to their orders. Handlers convert in, ask, wait for the saga where its outcome is what was asked
 //! for, and convert out.
 
 use std::{sync::Arc, time::Duration};
 
 use axum::{
-    extract::{Request, State},
+    extract::State,
     http::{HeaderName, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
@@ -15,40 +15,24 @@ use xxhash_rust::xxh3::xxh3_128;
 use super::{
     App,
     carts::{email_address, fresh, replayed, tag, told_by},
-    change::{self, Caller, Content as _, Has, Json, To, Wish},
+    change::{Has, Json, To, Wish},
     checkout_json::{CheckoutView, PostalAddress},
-    may_sell,
     openapi::{CheckoutProblems, ReadProblems},
     payments::look_again,
     problem::{Code, FieldError, Problem},
 };
 use crate::{
-    actors::{
-        Answer, Ask, Key, Told,
-        cart::{BEGIN_JOINED, checkout_item},
-    },
+    actors::{Answer, Ask, Key, Told, cart::checkout_item},
     domain::{
-        CartId, CheckoutId, Id,
-        cart::{self, Cart},
-        checkout::{ATTEMPTS_MAX, AttemptState, Checkout, Command, Email, Patch, Refusal, Status},
+        CheckoutId,
+        checkout::{self, ATTEMPTS_MAX, AttemptState, Checkout, Command, Email, Patch, Refusal, Status},
         payment::{TOKEN_BYTES_MAX, Token},
         pricing,
     },
-    telemetry::clock,
 };
 
 /// When it is worth asking again for the outcome of a payment that a gateway has not told yet, in seconds.
 const PENDING_RETRY_AFTER_S: u64 = 2;
-
-/// A cart to be bought.
-#[derive(Debug, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub(super) struct BeginCheckout {
-    cart_id: String,
-    /// The shopper's yes to prices that rose since the cart saw them.
-    #[serde(default)]
-    accept_price_changes: bool,
-}
 
 /// What is left out stays as it is; `null` erases.
 #[derive(Debug, Default, Deserialize, ToSchema)]
@@ -89,118 +73,8 @@ pub(super) struct PaymentWish {
     token: String,
 }
 
-/// Begins to buy a cart: prices are quoted, goods held. The cart's open checkout again on repeat, from any device.
-#[utoipa::path(post, path = "/v1/checkouts", tag = "Checkouts", security(("guest" = [])), request_body = BeginCheckout,
-    params(("Idempotency-Key" = Option<String>, Header)),
-    responses((status = 201, body = CheckoutView, description = "begun"),
-        (status = 200, body = CheckoutView, description = "the cart's open checkout"), CheckoutProblems))]
-pub(super) async fn create(State(app): State<App>, request: Request) -> Result<Response, Problem> {
-    let (parts, body) = request.into_parts();
-    let caller = Caller::from_headers(&parts.headers, &app)?
-        .ok_or_else(|| Problem::new(Code::Unauthenticated, "send the guest token as Authorization: Bearer"))?;
-    let bytes = change::read(&parts.headers, body, &app).await?;
-    let key = change::idempotency_key(&parts, caller, &bytes)?;
-    let Json(wish) = Json::<BeginCheckout>::read(&parts.headers, &bytes)?;
-    let cart: CartId =
-        wish.cart_id.parse().map_err(|error| Problem::at(Code::InvalidId, "/cart_id", format!("cart id: {error}")))?;
-    let timeout = app.options.request_timeout;
-    may_sell(&app.handle).await?;
-    let seen = app.handle.cart(cart, timeout).await?;
-    if seen.owner != caller.owner() {
-        return Err(cart::Refusal::NotFound.into());
-    }
-    let id = match key {
-        // A retry must find the checkout that the first attempt began, also once the cart has let go of it. Of another cart
-        // the same key, which is within the body there and not in the path, begins another.
-        Some(key) => {
-            let name = xxh3_128(&[key.key.to_be_bytes(), cart.0.0.to_be_bytes()].concat());
-            CheckoutId(Id(u128::from(cart.slot().get()) << 114 | name >> 14))
-        }
-        None => CheckoutId::new(cart.slot(), clock::now(), clock::random()),
-    };
-    let prices = if seen.checkout.is_some() { Vec::new() } else { prices(&app, &seen, wish.accept_price_changes)? };
-    let command = cart::Command::Begin { checkout: id, prices };
-    let ask = Ask { command, by: Some(caller.owner()), if_revision: None, key, timeout, deed: None };
-    let answer = app.handle.ask_cart(cart, ask).await?;
-    let present = answer.state.checkout.as_ref().map(|checkout| checkout.id);
-    let begun = match (answer.outcome, answer.replayed, present) {
-        (BEGIN_JOINED, _, Some(present)) => present,
-        (BEGIN_JOINED, ..) => {
-            let detail = "the checkout that this key joined is over: begin again under a new key";
-            return Err(Problem::new(Code::CheckoutNotOpen, detail));
-        }
-        (_, true, _) => id,
-        (_, false, present) => present.unwrap_or(id),
-    };
-    let checkout = opened(&app, (cart, answer.state.revision), begun, timeout).await?;
-    if checkout.cart != cart || checkout.owner != caller.owner() {
-        return Err(Problem::new(Code::CheckoutNotOpen, "begin again under a new key"));
-    }
-    if let Some(problem) = refused(&checkout) {
-        return Err(problem);
-    }
-    let status = if begun == id { StatusCode::CREATED } else { StatusCode::OK };
-    let mut response = represent(status, &checkout);
-    replayed(response.headers_mut(), answer.replayed);
-    if let Ok(location) = HeaderValue::try_from(format!("/v1/checkouts/{begun}")) {
-        response.headers_mut().insert(header::LOCATION, location);
-    }
-    Ok(response)
-}
-
-/// The unit prices that the shopper pays where they are others than those seen: what fell passes on, what rose needs their
-/// yes.
-fn prices(app: &App, cart: &Cart, accepts: bool) -> Result<Vec<(cart::LineId, i64)>, Problem> {
-    let snapshot = app.catalog.snapshot();
-    let (mut prices, mut risen) = (Vec::new(), Vec::new());
-    for line in &cart.lines {
-        let product = snapshot.get(&line.sku).ok_or_else(|| {
-            let pointer = format!("/lines/{}", line.id);
-            Problem::at(Code::ProductUnavailable, pointer, format!("{} is not sold any more: remove it", line.sku))
-        })?;
-        let (seen, now) = (line.unit_price, product.price.amount);
-        if now > seen && !accepts {
-            risen.push(FieldError {
-                pointer: format!("/lines/{}/unit_price", line.id),
-                code: Code::PriceChanged.name(),
-                detail: format!("seen {seen}, now {now} {} minor units", cart.currency),
-            });
-        }
-        if now != seen {
-            prices.push((line.id, now));
-        }
-    }
-    if risen.is_empty() {
-        return Ok(prices);
-    }
-    let detail = "prices rose since the cart saw them; send accept_price_changes to buy at the new ones";
-    Err(Problem::new(Code::PriceChanged, detail).with(risen))
-}
-
-/// The checkout, once its goods were asked for. `begun` = the cart, and its revision when it had begun.
-async fn opened(app: &App, begun: (CartId, u64), id: CheckoutId, timeout: Duration) -> Result<Arc<Checkout>, Problem> {
-    let waits = async {
-        let (cart, revision) = begun;
-        // Seen from another node, a cart may first be as it was before: without a checkout, as one that has let go of it.
-        let is_there = |cart: &Arc<Cart>| {
-            let is_its_own = |checkout: &cart::InCheckout| checkout.id != id || checkout.opened;
-            cart.revision >= revision && cart.checkout.as_deref().is_none_or(is_its_own)
-        };
-        // A cart that moves is found again: until it says so, there may be no checkout to ask for.
-        while app.handle.watch_cart(cart, timeout).await?.wait_for(is_there).await.is_err() {}
-        until(app, id, timeout, |checkout| !checkout.is_holding()).await
-    };
-    match tokio::time::timeout(timeout, waits).await {
-        Ok(Ok(Some(checkout))) => Ok(checkout),
-        Ok(Ok(None)) | Err(_) => {
-            Err(Problem::new(Code::Overloaded, "the goods are still being held; ask again for the same checkout"))
-        }
-        Ok(Err(problem)) => Err(problem),
-    }
-}
-
 /// The checkout once it is as wanted; `None` when that does not come in time.
-async fn until(
+pub(super) async fn until(
     app: &App,
     id: CheckoutId,
     timeout: Duration,
@@ -219,23 +93,6 @@ async fn until(
             Err(_) => return Ok(None),
         }
     }
-}
-
-/// Why a checkout that was just begun ended at once, if it did.
-fn refused(checkout: &Checkout) -> Option<Problem> {
-    let lines: Vec<_> = checkout
-        .refused_lines()
-        .map(|line| FieldError {
-            pointer: format!("/lines/{}", line.line),
-            code: Code::InsufficientStock.name(),
-            detail: format!("{}: {} wanted, {} available", line.sku, line.wanted, line.available),
-        })
-        .collect();
-    if !lines.is_empty() {
-        return Some(Problem::new(Code::InsufficientStock, "not all goods are in stock").with(lines));
-    }
-    let code = checkout.refused_codes().next()?;
-    Some(Problem::new(Code::DiscountNotApplicable, format!("{}: {}", code.code, code.reason)))
 }
 
 /// The checkout.
@@ -311,7 +168,8 @@ fn quoted(
         currency: checkout.currency,
         items: &items,
         rules: &checkout.codes,
-        now: clock::now(),
+        // The codes' time was judged when the goods were held: what was quoted stands until the checkout's time is over.
+        now: checkout.created_at,
         address: to,
         option,
         tables: &app.tables,
@@ -367,7 +225,7 @@ pub(super) async fn complete(
         let command = Command::Complete { gateway: gateway.as_str().into(), token: Token(token.as_str().into()) };
         let ask = Ask { key: Some(asked_with), ..wish.ask(command, left) };
         let answer = app.handle.ask_checkout(wish.to.id, ask).await?;
-        let n = answer.outcome;
+        let (n, joined) = checkout::attempt_of(answer.outcome);
         if answer.state.visible_status() == Status::RequiresAction {
             // The shopper is back. Whether they did it the gateway knows, whose own message may be late, or lost.
             let left = deadline.saturating_duration_since(tokio::time::Instant::now());
@@ -386,16 +244,17 @@ pub(super) async fn complete(
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(PENDING_RETRY_AFTER_S));
             return Ok(response);
         };
-        let is_away = matches!(
-            checkout.attempt(n).map(|attempt| &attempt.state),
-            Some(AttemptState::Unavailable | AttemptState::Abandoned)
-        );
-        if is_away && answer.replayed && checkout.visible_status() == Status::Open {
-            // Nothing came of that try: the same request again is another, of its own key.
+        let state = checkout.attempt(n).map(|attempt| &attempt.state);
+        let is_away = matches!(state, Some(AttemptState::Unavailable | AttemptState::Abandoned));
+        let is_declined = matches!(state, Some(AttemptState::Declined { .. }));
+        // Nothing came of that try: the same request again is another. Nor of one with another card, which went on first:
+        // now it is this one's turn. Each has a key of its own.
+        let is_next = is_away && answer.replayed && checkout.visible_status() == Status::Open;
+        if is_next || (joined && (is_away || is_declined)) {
             asked_with = Key { key: xxh3_128(&[key.key.to_be_bytes(), u128::from(n).to_be_bytes()].concat()), ..key };
             continue;
         }
-        let mut response = match outcome(&checkout, n) {
+        let mut response = match outcome(&checkout, n, is_declined && answer.replayed) {
             Ok(()) => represent(StatusCode::OK, &checkout),
             Err(problem) => problem.into_response(),
         };
@@ -405,9 +264,10 @@ pub(super) async fn complete(
     Err(Refusal::TooManyAttempts.into())
 }
 
-/// What came of an attempt to pay.
-fn outcome(checkout: &Checkout, n: u32) -> Result<(), Problem> {
+/// What came of an attempt to pay. `stays` = it was told before, whatever came of the checkout since.
+fn outcome(checkout: &Checkout, n: u32, stays: bool) -> Result<(), Problem> {
     match checkout.visible_status() {
+        _ if stays => {}
         Status::Completed => return Ok(()),
         status @ (Status::Cancelled | Status::Expired) => return Err(Refusal::NotOpen(status).into()),
         Status::Open | Status::Completing | Status::RequiresAction => {}
@@ -450,7 +310,7 @@ fn answered(answer: &Told<Answer<Checkout>>) -> Response {
     response
 }
 
-fn represent(status: StatusCode, checkout: &Checkout) -> Response {
+pub(super) fn represent(status: StatusCode, checkout: &Checkout) -> Response {
     let mut response = (status, axum::Json(CheckoutView::from(checkout))).into_response();
     tag(response.headers_mut(), checkout.revision);
     response.headers_mut().insert(HeaderName::from_static("cache-control"), HeaderValue::from_static("no-store"));

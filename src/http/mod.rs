@@ -6,6 +6,7 @@ mod admin_shop;
 mod availability;
 mod cart_json;
 mod carts;
+mod begin;
 mod cards;
 mod change;
 mod checkout_json;

@@ -21,7 +21,7 @@ use utoipa::{
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
-    App, carts, checkouts, events, orders, payments,
+    App, begin, carts, checkouts, events, orders, payments,
     problem::{Code, MEDIA_TYPE, ProblemBody},
     products,
 };
@@ -59,7 +59,7 @@ pub(super) fn routes() -> OpenApiRouter<App> {
         .routes(routes!(carts::set_quantity, carts::remove))
         .routes(routes!(carts::save))
         .routes(routes!(carts::restore))
-        .routes(routes!(checkouts::create))
+        .routes(routes!(begin::create))
         .routes(routes!(checkouts::get, checkouts::patch))
         .routes(routes!(checkouts::complete))
         .routes(routes!(checkouts::cancel))

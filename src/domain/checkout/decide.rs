@@ -7,7 +7,7 @@ use super::{
     event::{Change, Event},
     evolve::evolve,
     refusal::{Missing, Refusal},
-    state::{Checkout, CheckoutLine, Phase, Status, Undone},
+    state::{Attempt, Checkout, CheckoutLine, Phase, Status, Undone},
     steps::{Done, Step, row},
 };
 use crate::domain::{Context, UnixMillis, cart::LINES_MAX, discount::Rule, payment::Token, pricing::Quote};
@@ -65,10 +65,28 @@ pub const fn on_wake() -> Command {
     Command::Expire
 }
 
-/// What a receipt remembers of an accepted command: of a `Complete` the number of the attempt that it began or joined.
+/// Set in the outcome of a `Complete` that joined an attempt with another card, or found one that is over.
+const JOINED: u32 = 1 << 31;
+
+/// What a receipt remembers of an accepted command: of a `Complete` the number of the attempt that it began or joined, to be
+/// read by [`attempt_of`].
 #[must_use]
 pub fn outcome(command: &Command, after: &Checkout) -> u32 {
-    if matches!(command, Command::Complete { .. }) { after.attempt_n() } else { 0 }
+    let Command::Complete { gateway, token } = command else { return 0 };
+    let joined = if pays_with(after, gateway, token) { 0 } else { JOINED };
+    after.attempt_n() | joined
+}
+
+/// Which attempt a `Complete` began or joined, and whether it joined one with another card.
+#[must_use]
+pub const fn attempt_of(outcome: u32) -> (u32, bool) {
+    (outcome & !JOINED, outcome & JOINED != 0)
+}
+
+/// Whether the newest attempt is under way with this card.
+fn pays_with(checkout: &Checkout, gateway: &str, token: &Token) -> bool {
+    let is_it = |attempt: &Attempt| attempt.token.as_ref() == Some(token) && *attempt.gateway == *gateway;
+    checkout.attempts.last().is_some_and(is_it)
 }
 
 /// A change, and the moves from phase to phase that follow from it.
@@ -112,6 +130,10 @@ fn patch(checkout: &Checkout, patch: &Patch, now: UnixMillis) -> Result<Option<C
 
 fn complete(checkout: &Checkout, gateway: &str, token: &Token, now: UnixMillis) -> Result<Option<Change>, Refusal> {
     match checkout.visible_status() {
+        // The shopper has thought better of that card: its attempt is given up first.
+        Status::RequiresAction if now < checkout.expires_at && !pays_with(checkout, gateway, token) => {
+            return Ok(Some(Change::AbandoningBegan));
+        }
         Status::Completing | Status::RequiresAction | Status::Completed => return Ok(None), // joined
         Status::Open | Status::Cancelled | Status::Expired => takes_changes(checkout, now)?,
     }

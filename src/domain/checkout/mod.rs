@@ -31,7 +31,7 @@ mod tests;
 mod view;
 
 pub use command::{Command, Create, Patch};
-pub use decide::{decide, on_done, on_wake, outcome};
+pub use decide::{attempt_of, decide, on_done, on_wake, outcome};
 pub use event::{Change, Event};
 pub use evolve::evolve;
 pub use pending::{pending, wake_at};

@@ -209,7 +209,7 @@ impl Problem {
         Self { retry_after_s: Some(seconds.max(1)), ..self }
     }
 
-    fn outcome(self, effect: Effect) -> Self {
+    pub(super) fn outcome(self, effect: Effect) -> Self {
         Self { unknown_outcome: effect == Effect::Unknown, ..self }
     }
 

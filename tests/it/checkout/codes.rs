@@ -170,3 +170,41 @@ async fn free_shipping_takes_off_what_the_chosen_way_costs() {
     shopper.order_once(&checkout.order(&order_id(&paid)), "paid").await;
     assert_eq!(sale.reckon(1, 1).await.money, PRICE);
 }
+
+/// What was quoted stands until the checkout's time is over, and a code that took something off is used.
+#[tokio::test]
+async fn a_code_whose_time_ends_during_the_checkout_still_takes_off_what_was_quoted() {
+    let sale = Sale::open();
+    let sku = sale.product(PRICE, 10).await;
+    let until_ms = trolley::telemetry::clock::now().0 + 3_000;
+    let code = sale.code(&json!({ "amount": 500, "valid_until_ms": until_ms })).await;
+    let mut shopper = sale.shoppers(1, &sku, 1).await.remove(0);
+    apply(&mut shopper, &code).await;
+    let checkout = shopper.begin(&sale).await;
+    let mut late = sale.shoppers(1, &sku, 1).await.remove(0);
+    until("the code's time is over", async || (trolley::telemetry::clock::now().0 > until_ms).then_some(())).await;
+    let refused = late.send(&late.cart.request("PUT", &format!("/discount-codes/{code}"), None, None)).await;
+    assert_eq!(problem(&refused), (422, "discount_not_applicable".to_owned()));
+    assert_eq!(shopper.address(&checkout).await["totals"]["discount"], eur(-500));
+    let paid = shopper.pay(&checkout, "tok_approve", "pay").await;
+    let order = shopper.order_once(&checkout.order(&order_id(&paid)), "paid").await;
+    assert_eq!(order["payments"][0]["captured"], eur(PRICE - 500 + SHIPPING));
+    used(&sale, &code, 1, 0).await;
+    sale.reckon(1, 1).await;
+}
+
+/// A cart keeps a code as it was when it was applied; what it is when the checkout begins counts.
+#[tokio::test]
+async fn a_code_that_is_defined_anew_is_bought_with_as_it_is() {
+    let sale = Sale::open();
+    let sku = sale.product(PRICE, 10).await;
+    let code = sale.code(&json!({ "percent_basis_points": 5_000 })).await;
+    let mut shopper = sale.shoppers(1, &sku, 1).await.remove(0);
+    apply(&mut shopper, &code).await;
+    let path = format!("/admin/discount-codes/{code}");
+    let put = sale.admin("PUT", &path, None, Some(&json!({ "percent_basis_points": 500 }))).await;
+    assert_eq!(put.status, 200, "{}", put.json());
+    let order = shopper.buy(&sale).await;
+    assert_eq!(order["totals"]["discount"], eur(-PRICE / 20));
+    sale.reckon(1, 1).await;
+}

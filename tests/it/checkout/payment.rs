@@ -175,3 +175,49 @@ async fn p3_complete_needs_a_key_that_is_for_one_request() {
     assert_eq!(problem(&other), (422, "idempotency_key_reused".to_owned()));
     sale.reckon(1, 1).await;
 }
+
+/// The shopper is asked to confirm, and takes another card instead: the first one's payment is given up, and pays nothing
+/// although it is confirmed afterwards.
+#[tokio::test]
+async fn another_card_takes_the_place_of_one_that_waits_for_its_shopper() {
+    let sale = Sale::open();
+    let sku = sale.product(PRICE, 10).await;
+    let mut shopper = sale.shoppers(1, &sku, 1).await.remove(0);
+    let checkout = shopper.ready(&sale).await;
+    assert_eq!(problem(&shopper.pay(&checkout, "tok_action", "first").await).1, "payment_requires_action");
+    let paid = shopper.pay(&checkout, "tok_approve", "second").await;
+    let order = order_id(&paid);
+    let replayed = shopper.pay(&checkout, "tok_approve", "second").await;
+    assert_eq!((order_id(&replayed), replayed.header("idempotent-replayed")), (order.clone(), Some("true")));
+    assert_eq!(shopper.confirm(&checkout, 1).await.status, 404, "the bank reserves nothing any more");
+    shopper.order_once(&checkout.order(&order), "paid").await;
+    let states: Vec<_> = sale.payments(&checkout).await.iter().map(|payment| payment["state"].clone()).collect();
+    assert_eq!(states.iter().filter(|state| **state == "authorised").count(), 1, "{states:?}");
+    assert_eq!(states.iter().filter(|state| **state == "abandoned").count(), 1, "{states:?}");
+    sale.reckon(1, 1).await;
+}
+
+/// Two tabs pay with two cards at once: one that joined the other's payment, which was declined, is not declined for it. What
+/// was declined stays so.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_card_that_waited_for_one_that_is_declined_is_tried_then() {
+    let sale = Sale::open_gated(&[]);
+    let sku = sale.product(PRICE, 100).await;
+    for _ in 0..6 {
+        let mut shopper = sale.shoppers(1, &sku, 1).await.remove(0);
+        let checkout = shopper.ready(&sale).await;
+        let mut tabs = shopper.tabs(2).await;
+        let requests = [checkout.complete("tok_decline", "declined"), checkout.complete("tok_approve", "approved")];
+        let answers = sale.at_once(&checkout.id, &mut tabs, &requests).await;
+        let order = order_id(&answers[1]);
+        // Whether it came first, or found the order.
+        let first = (answers[0].status, answers[0].json()["code"].clone());
+        assert!([(200, Value::Null), (402, json!("payment_declined"))].contains(&first), "{}", answers[0].json());
+        for (request, answer) in requests.iter().zip(&answers) {
+            let again = shopper.send(request).await;
+            assert_eq!((again.status, again.header("idempotent-replayed")), (answer.status, Some("true")));
+        }
+        shopper.order_once(&checkout.order(&order), "paid").await;
+    }
+    sale.reckon(6, 6).await;
+}

@@ -182,3 +182,76 @@ async fn one_key_begins_to_buy_two_carts_and_each_has_its_own_checkout() {
     }
     sale.reckon(2, 2).await;
 }
+
+/// A checkout that has ended lets go of its cart a moment later: whoever begins before that begins anew.
+#[tokio::test]
+async fn right_after_a_checkout_has_ended_the_next_one_begins() {
+    let sale = Sale::open();
+    let sku = sale.product(1_000, 10).await;
+    let mut shopper = sale.shoppers(1, &sku, 2).await.remove(0);
+    for n in 0..30 {
+        let checkout = shopper.begin(&sale).await;
+        assert_eq!(shopper.send(&checkout.cancel()).await.status, 200);
+        let keyed = Checkout::begin(&shopper.cart, &format!("after-{n}"));
+        let begun = shopper.send(&keyed).await;
+        let next = Checkout::of(&begun, &shopper.cart).unwrap();
+        assert_eq!((begun.status, &begun.json()["status"]), (201, &json!("open")), "{}", begun.json());
+        assert_ne!(next.id, checkout.id);
+        let again = shopper.send(&keyed).await;
+        assert_eq!((again.status, &again.json()["id"]), (201, &json!(next.id)));
+        assert_eq!(shopper.send(&next.cancel()).await.status, 200);
+        sale.begun(&next);
+    }
+    shopper.buy(&sale).await;
+    sale.reckon(1, 2).await;
+}
+
+/// What was refused had no effect: the same request under the same key is tried anew, and what it then begins is replayed.
+#[tokio::test]
+async fn a_begin_that_was_refused_is_tried_anew_under_its_key() {
+    let sale = Sale::open();
+    let sku = sale.product(1_000, 1).await;
+    let mut shopper = sale.shoppers(1, &sku, 2).await.remove(0);
+    let begin = Checkout::begin(&shopper.cart, "begin");
+    for _ in 0..3 {
+        assert_eq!(problem(&shopper.send(&begin).await), (409, "insufficient_stock".to_owned()));
+    }
+    let more = json!({ "adjust": 1, "reason": "found" });
+    let counted = sale.admin("POST", &format!("/admin/stock/{sku}"), Some("count"), Some(&more)).await;
+    assert_eq!(counted.status, 200);
+    let begun = shopper.send(&begin).await;
+    assert_eq!((begun.status, begun.header("idempotent-replayed")), (201, None), "{}", begun.json());
+    let again = shopper.send(&begin).await;
+    assert_eq!((again.status, &again.json()["id"]), (201, &begun.json()["id"]));
+    assert_eq!(again.header("idempotent-replayed"), Some("true"));
+    let less = json!({ "adjust": -1, "reason": "lost" });
+    let counted = sale.admin("POST", &format!("/admin/stock/{sku}"), Some("recount"), Some(&less)).await;
+    assert_eq!(counted.status, 409, "they are held");
+    let checkout = Checkout::of(&begun, &shopper.cart).unwrap();
+    sale.begun(&checkout);
+    assert_eq!(shopper.send(&checkout.cancel()).await.status, 200);
+    let counted = sale.admin("POST", &format!("/admin/stock/{sku}"), Some("later"), Some(&less)).await;
+    assert!([200, 409].contains(&counted.status), "{}", counted.json());
+}
+
+/// A retry is told what was begun, whatever the price is by now.
+#[tokio::test]
+async fn a_begin_is_replayed_although_the_price_has_risen_since() {
+    let sale = Sale::open();
+    let sku = sale.product(1_000, 10).await;
+    let mut shopper = sale.shoppers(1, &sku, 1).await.remove(0);
+    let path = "/v1/checkouts";
+    let body = json!({ "cart_id": shopper.cart.id });
+    let begun = shopper.ask("POST", path, &[("idempotency-key", "begin")], Some(&body)).await;
+    let checkout = Checkout::of(&begun, &shopper.cart).unwrap();
+    sale.begun(&checkout);
+    assert_eq!(shopper.send(&checkout.cancel()).await.status, 200);
+    shopper.cart_once("open").await;
+    sale.reprice(&sku, 2_000, 10).await;
+    let again = shopper.ask("POST", path, &[("idempotency-key", "begin")], Some(&body)).await;
+    assert_eq!((again.status, &again.json()["id"]), (201, &json!(checkout.id)), "{}", again.json());
+    assert_eq!((again.header("idempotent-replayed"), &again.json()["status"]), (Some("true"), &json!("cancelled")));
+    let new = shopper.ask("POST", path, &[("idempotency-key", "new")], Some(&body)).await;
+    assert_eq!(problem(&new), (409, "price_changed".to_owned()));
+    sale.reckon(0, 0).await;
+}

@@ -286,7 +286,8 @@ fn a_decline_opens_it_again_with_its_goods_held() {
     answer_all(&mut checkout, START + 230, all_ok);
     answer_all(&mut checkout, START + 240, all_ok);
     assert_eq!(names(&checkout), [Step::Authorise { attempt: 2, round: 0 }]);
-    assert_eq!(outcome(&pay("x"), checkout.as_ref().unwrap()), 2);
+    let begun_or_joined = |token| attempt_of(outcome(&pay(token), checkout.as_ref().unwrap()));
+    assert_eq!((begun_or_joined("tok_other"), begun_or_joined("tok_third")), ((2, false), (2, true)));
 }
 
 #[test]
@@ -344,12 +345,37 @@ fn an_action_waits_for_its_shopper_and_an_answer_from_before_is_of_no_use() {
         waiting.attempt(1).unwrap().state,
         AttemptState::ActionRequired { url: "https://bank.example/3ds".into() }
     );
-    assert_eq!(apply(&mut checkout, &pay("tok_second_device"), START + 210), Ok(0), "joins");
+    assert_eq!(apply(&mut checkout, &pay("tok_approve"), START + 210), Ok(0), "joins");
     apply(&mut checkout, &Command::Confirm, START + 220).unwrap();
     let before = on_done(Step::Authorise { attempt: 1, round: 0 }, Done::Authorised(action));
     assert_eq!(apply(&mut checkout, &before, START + 230), Ok(0));
     gateway_says(&mut checkout, yes(), START + 240);
     assert_eq!(checkout.unwrap().phase, Phase::Committing);
+}
+
+#[test]
+fn another_card_gives_up_the_one_that_waits_unless_it_has_paid() {
+    let asked = |found| {
+        let mut checkout = authorising();
+        let action = Authorised::ActionRequired { reference: "pay_1".into(), url: "u".into() };
+        gateway_says(&mut checkout, action, START + 200);
+        assert_eq!(apply(&mut checkout, &pay("tok_other"), START + 210), Ok(1));
+        assert_eq!(names(&checkout), [Step::Abandon(1)]);
+        assert_eq!(attempt_of(outcome(&pay("tok_other"), checkout.as_ref().unwrap())), (1, true), "not its own yet");
+        assert_eq!(apply(&mut checkout, &pay("tok_other"), START + 215), Ok(0), "joins");
+        apply(&mut checkout, &on_done(Step::Abandon(1), Done::Abandoned(found)), START + 220).unwrap();
+        checkout
+    };
+    let mut free = asked(payment::Abandoned::Nothing);
+    assert_eq!(apply(&mut free, &pay("tok_other"), START + 230), Ok(1));
+    assert_eq!(free.unwrap().attempts.len(), 2);
+    let paid = asked(payment::Abandoned::Authorised { reference: "pay_1".into() }).unwrap();
+    assert_eq!((paid.phase, paid.attempts.len()), (Phase::Committing, 1), "the shopper had confirmed it: one payment");
+    let mut late = authorising();
+    let action = Authorised::ActionRequired { reference: "pay_1".into(), url: "u".into() };
+    gateway_says(&mut late, action, START + 200);
+    let expires_at = late.as_ref().unwrap().expires_at.0;
+    assert_eq!(apply(&mut late, &pay("tok_other"), expires_at), Ok(0), "its time is over");
 }
 
 #[test]
