@@ -8,8 +8,8 @@ const DIGITS_MAX: usize = 19;
 /// with one space or dash between them. A number among others is found where groups begin and end, never in the middle of
 /// a row of digits.
 ///
-/// One in ten other numbers of that length passes the check too. Those that no scheme's can be are none: see
-/// [`may_be_a_schemes`].
+/// One in ten other numbers of that length passes the check too. Those that begin as no scheme's do are none: times since
+/// 1970 in milliseconds are none.
 #[must_use]
 pub fn looks_like_card(text: &str) -> bool {
     // The newest digits, and whether a group begins with each.
