@@ -92,6 +92,8 @@ async fn three_nodes_hear_of_a_new_map_and_of_one_that_leaves() {
     b.follow(&[&a, &c]).await;
     c.until_up("a", 1).await;
     c.until_up("b", 1).await;
+    // Only who had the session hears that it is lost.
+    a.until_up("c", 1).await;
     b.until_up("c", 1).await;
     assert_eq!(b.run("ask c requests 9000 who").await, "b requests 9000");
     c.run("tell 42").await;
