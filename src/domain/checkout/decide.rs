@@ -188,6 +188,9 @@ fn expire(checkout: &Checkout, now: UnixMillis) -> Option<Change> {
             Some(Change::UnwindingBegan(Undone::Expired))
         }
         Phase::Authorising { until } if now >= until => Some(Change::AbandoningBegan),
+        Phase::Abandoning if now >= checkout.expires_at.plus_ms(HOLD_GRACE_MS) => {
+            Some(Change::UnwindingBegan(Undone::Expired))
+        }
         _ => None,
     }
 }

@@ -19,9 +19,10 @@ pub fn wake_at(checkout: &Checkout) -> Option<UnixMillis> {
     match checkout.phase {
         Phase::Holding | Phase::Open | Phase::Pinning | Phase::RequiresAction => Some(checkout.expires_at),
         Phase::Authorising { until } => Some(until),
+        // A gateway that does not answer keeps neither goods nor cart for ever: its money is asked after all the same.
+        Phase::Abandoning => Some(checkout.expires_at.plus_ms(HOLD_GRACE_MS)),
         Phase::Remembering(_) => Some(checkout.forget_at()),
-        Phase::Abandoning
-        | Phase::Committing
+        Phase::Committing
         | Phase::Placing
         | Phase::Settling
         | Phase::Releasing(_)

@@ -354,6 +354,24 @@ fn an_action_waits_for_its_shopper_and_an_answer_from_before_is_of_no_use() {
 }
 
 #[test]
+fn a_gateway_that_never_answers_keeps_no_goods_past_the_checkouts_time_and_its_money_is_asked_after() {
+    let mut checkout = authorising();
+    let patience = wake_at(checkout.as_ref().unwrap()).unwrap().0;
+    apply(&mut checkout, &on_wake(), patience).unwrap();
+    assert_eq!(names(&checkout), [Step::Abandon(1)]);
+    let over = checkout.as_ref().unwrap().expires_at.0 + HOLD_GRACE_MS;
+    assert_eq!(wake_at(checkout.as_ref().unwrap()), Some(UnixMillis(over)));
+    assert_eq!(apply(&mut checkout, &on_wake(), over - 1), Ok(0));
+    apply(&mut checkout, &on_wake(), over).unwrap();
+    assert_eq!(checkout.as_ref().unwrap().visible_status(), Status::Expired);
+    let wanted = [Step::Release(0), Step::Release(1), Step::Release(2), Step::Abandon(1)];
+    assert_eq!(names(&checkout), wanted);
+    let found = Done::Abandoned(payment::Abandoned::Authorised { reference: "pay_1".into() });
+    apply(&mut checkout, &on_done(Step::Abandon(1), found), over + 1).unwrap();
+    assert!(names(&checkout).contains(&Step::Void(1)), "late money goes back");
+}
+
+#[test]
 fn another_card_gives_up_the_one_that_waits_unless_it_has_paid() {
     let asked = |found| {
         let mut checkout = authorising();
