@@ -149,7 +149,7 @@ async fn learn_refunded(app: &App, find: Find) -> Result<(), Problem> {
         let ask = Ask { command, by: None, if_revision, key: None, timeout, deed: Some(Try::Again) };
         match app.handle.ask_order(id, ask).await {
             Ok(_) => return Ok(()),
-            Err(Failure::Refused(order::Refusal::RevisionMismatch { .. } | order::Refusal::Busy)) => {
+            Err(Failure::Refused(order::Refusal::RevisionMismatch { .. })) => {
                 tokio::time::sleep(PAUSE).await;
             }
             Err(failure) => return Err(failure.into()),
