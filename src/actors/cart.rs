@@ -29,8 +29,12 @@ use crate::{
 /// How long an ended cart can still be read: longer than any retry, short enough to forget a shopper.
 const ENDED_TTL_S: u32 = 30 * 24 * 60 * 60;
 
-/// The outcome of a begin that joined a checkout that was begun under another id: a replay must not look for its own.
-pub const BEGIN_JOINED: u32 = 1;
+/// The outcome of a begin that joined a checkout that was begun under another id, and not 0: a replay must not look for its
+/// own. Of an id of 128 bits it keeps 31 that are random: enough to tell one checkout of a cart from the next.
+#[must_use]
+pub const fn joined(checkout: CheckoutId) -> u32 {
+    checkout.0.0 as u32 | 1 << 31
+}
 
 /// The cart as a durable actor.
 #[derive(Debug)]
@@ -77,12 +81,12 @@ impl Entity for CartEntity {
         before.revision == after.revision && !is_opened(before) && is_opened(after)
     }
 
-    /// Whether who began to buy joined a checkout that was begun before; every other command answers with the whole cart,
-    /// of which the route tells the rest.
+    /// Which checkout who began to buy has joined, if it was begun before; every other command answers with the whole cart, of
+    /// which the route tells the rest.
     fn outcome(command: &Command, cart: Option<&Cart>) -> u32 {
         let present = cart.and_then(|cart| cart.checkout.as_ref());
         match (command, present) {
-            (Command::Begin { checkout, .. }, Some(present)) if present.id != *checkout => BEGIN_JOINED,
+            (Command::Begin { checkout, .. }, Some(present)) if present.id != *checkout => joined(present.id),
             _ => 0,
         }
     }

@@ -23,7 +23,7 @@ use super::{
     problem::{Code, FieldError, Problem},
 };
 use crate::{
-    actors::{Ask, Effect, Failure, Key, Told, cart::BEGIN_JOINED, discount::discount_id},
+    actors::{Ask, Effect, Failure, Key, Told, cart::joined, discount::discount_id},
     domain::{
         CartId, CheckoutId, Id,
         cart::{self, Cart},
@@ -65,16 +65,13 @@ pub(super) async fn create(State(app): State<App>, request: Request) -> Result<R
     let begin = Begin { app: &app, caller, cart, accepts: wish.accept_price_changes, deadline };
     let mut nth = 0;
     loop {
-        let begun = begin.once(key.map(|key| nth_key(key, nth))).await?;
+        let begun = begin.once(key, nth).await?;
         nth += 1;
         let Some(begun) = begun else {
             if nth < TRIES_MAX {
                 continue;
             }
-            return Err(Problem::new(
-                Code::CheckoutNotOpen,
-                "what this key joined is over: begin again under a new key",
-            ));
+            return Err(over());
         };
         let refusal = refused(&begun.checkout);
         // What was refused, or was over already, had no effect that a key would have to remember: it is tried anew.
@@ -84,6 +81,11 @@ pub(super) async fn create(State(app): State<App>, request: Request) -> Result<R
         }
         return refusal.map_or_else(|| Ok(begun.respond()), Err);
     }
+}
+
+/// A retry does nothing that the first try did not, so it begins no other.
+fn over() -> Problem {
+    Problem::new(Code::CheckoutNotOpen, "the checkout that this key joined is over: begin again under a new key")
 }
 
 /// The key itself first, then others that come of it.
@@ -125,10 +127,11 @@ impl Begun {
 }
 
 impl Begin<'_> {
-    /// Begins, or joins; `None` = under this key it was joined what is over and gone.
-    async fn once(&self, key: Option<Key>) -> Result<Option<Begun>, Problem> {
-        let seen = self.free_cart().await?;
+    /// Begins, or joins, under the `nth` of the keys that come of one; `None` = the next one was used then.
+    async fn once(&self, key: Option<Key>, nth: u32) -> Result<Option<Begun>, Problem> {
+        let (own, key) = (key, key.map(|key| nth_key(key, nth)));
         let id = self.mint(key);
+        let seen = self.free_cart(id).await?;
         let prices = match seen.checkout {
             Some(_) => Vec::new(),
             None => {
@@ -153,14 +156,17 @@ impl Begin<'_> {
         let answer = self.app.handle.ask_cart(self.cart, ask).await?;
         let present = answer.state.checkout.as_ref().map(|checkout| checkout.id);
         let begun = match (answer.outcome, answer.replayed, present) {
-            // That it joined is all that was kept of it: it joins what is there now.
-            (BEGIN_JOINED, _, Some(present)) => present,
+            (0, true, _) => id,
             (_, false, present) => present.unwrap_or(id),
-            (BEGIN_JOINED, true, None) => return Ok(None),
-            (_, true, _) => id,
+            // What it had joined was over, and it went on under the next key.
+            _ if self.known(self.mint(own.map(|key| nth_key(key, nth + 1)))).await?.is_some() => return Ok(None),
+            (which, true, Some(present)) if which == joined(present) => present,
+            _ => return Err(over()),
         };
-        let checkout = self.opened(begun, answer.state.revision).await?;
-        Ok(checkout.map(|checkout| Begun { joined: begun != id, is_told_again: answer.replayed, checkout }))
+        // From here on something has happened, or had.
+        let checkout = self.opened(begun, answer.state.revision).await.map_err(|why| why.outcome(Effect::Unknown))?;
+        let checkout = checkout.ok_or_else(over)?;
+        Ok(Some(Begun { joined: begun != id, is_told_again: answer.replayed, checkout }))
     }
 
     fn left(&self) -> std::time::Duration {
@@ -176,8 +182,9 @@ impl Begin<'_> {
         CheckoutId(Id(u128::from(slot.get()) << 114 | name >> 14))
     }
 
-    /// The cart, once it is in no checkout that is over: that one lets go of it by itself, a moment later.
-    async fn free_cart(&self) -> Result<Told<Arc<Cart>>, Problem> {
+    /// The cart, once it is in no checkout that is over: that one lets go of it by itself, a moment later. A retry need not wait
+    /// for its own, which it is told of.
+    async fn free_cart(&self, own: CheckoutId) -> Result<Told<Arc<Cart>>, Problem> {
         let handle = &self.app.handle;
         loop {
             let seen = handle.cart(self.cart, self.left()).await?;
@@ -186,6 +193,7 @@ impl Begin<'_> {
             }
             let Some(present) = seen.checkout.as_ref().map(|checkout| checkout.id) else { return Ok(seen) };
             match self.known(present).await? {
+                Some(checkout) if present == own && refused(&checkout).is_none() => return Ok(seen),
                 Some(checkout) if is_over(&checkout) => {}
                 _ => return Ok(seen),
             }
@@ -278,8 +286,7 @@ impl Begin<'_> {
             Ok(Ok(Some(Some(checkout)))) => Ok(Some(checkout)),
             Ok(Ok(None)) => Ok(None),
             Ok(Ok(Some(None))) | Err(_) => {
-                let detail = "the goods are still being held; ask again for the same checkout";
-                Err(Problem::new(Code::Overloaded, detail).outcome(Effect::Unknown))
+                Err(Problem::new(Code::Overloaded, "the goods are still being held; ask again for the same checkout"))
             }
             Ok(Err(problem)) => Err(problem),
         }

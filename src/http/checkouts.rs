@@ -22,7 +22,7 @@ use super::{
     problem::{Code, FieldError, Problem},
 };
 use crate::{
-    actors::{Answer, Ask, Key, Told, cart::checkout_item},
+    actors::{Answer, Ask, Failure, Key, Told, cart::checkout_item},
     domain::{
         CheckoutId,
         checkout::{self, ATTEMPTS_MAX, AttemptState, Checkout, Command, Email, Patch, Refusal, Status},
@@ -219,17 +219,28 @@ pub(super) async fn complete(
         return Err(Problem::at(Code::InvalidRequest, "/payment/token", detail));
     }
     let deadline = tokio::time::Instant::now() + app.options.request_timeout;
-    let mut asked_with = key;
+    let left = || deadline.saturating_duration_since(tokio::time::Instant::now());
+    let (mut asked_with, mut last) = (key, None::<Arc<Checkout>>);
     for _ in 0..ATTEMPTS_MAX {
-        let left = deadline.saturating_duration_since(tokio::time::Instant::now());
         let command = Command::Complete { gateway: gateway.as_str().into(), token: Token(token.as_str().into()) };
-        let ask = Ask { key: Some(asked_with), ..wish.ask(command, left) };
-        let answer = app.handle.ask_checkout(wish.to.id, ask).await?;
+        let mut ask = Ask { key: Some(asked_with), ..wish.ask(command, left()) };
+        if last.is_some() {
+            // Of this request's own doing it is another by now.
+            ask.if_revision = None;
+        }
+        let answer = match (app.handle.ask_checkout(wish.to.id, ask).await, &last) {
+            (Ok(answer), _) => answer,
+            (Err(failure @ Failure::Refused(_)), _) | (Err(failure), None) => return Err(failure.into()),
+            (Err(_), Some(last)) => return Ok(pending(last)),
+        };
+        let seen = &*last.insert(Arc::clone(&answer.state));
         let (n, joined) = checkout::attempt_of(answer.outcome);
-        if answer.state.visible_status() == Status::RequiresAction {
+        let is_its_own = !joined && n == seen.attempt_n();
+        if is_its_own && seen.visible_status() == Status::RequiresAction {
             // The shopper is back. Whether they did it the gateway knows, whose own message may be late, or lost.
-            let left = deadline.saturating_duration_since(tokio::time::Instant::now());
-            look_again(&app, wish.to.id, None, left).await?;
+            if look_again(&app, wish.to.id, None, left()).await.is_err() {
+                return Ok(pending(seen));
+            }
         }
         let is_known = |checkout: &Checkout| match checkout.visible_status() {
             Status::Completed | Status::Cancelled | Status::Expired => true,
@@ -237,24 +248,24 @@ pub(super) async fn complete(
                 .attempt(n)
                 .is_none_or(|attempt| !matches!(attempt.state, AttemptState::Pending | AttemptState::Approved)),
         };
-        let left = deadline.saturating_duration_since(tokio::time::Instant::now());
-        let known = until(&app, wish.to.id, left, is_known).await?;
-        let Some(checkout) = known else {
-            let mut response = represent(StatusCode::ACCEPTED, &answer.state);
-            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(PENDING_RETRY_AFTER_S));
-            return Ok(response);
-        };
+        let Ok(Some(checkout)) = until(&app, wish.to.id, left(), is_known).await else { return Ok(pending(seen)) };
         let state = checkout.attempt(n).map(|attempt| &attempt.state);
         let is_away = matches!(state, Some(AttemptState::Unavailable | AttemptState::Abandoned));
         let is_declined = matches!(state, Some(AttemptState::Declined { .. }));
         // Nothing came of that try: the same request again is another. Nor of one with another card, which went on first:
         // now it is this one's turn. Each has a key of its own.
-        let is_next = is_away && answer.replayed && checkout.visible_status() == Status::Open;
+        let is_next =
+            is_away && answer.replayed && matches!(checkout.visible_status(), Status::Open | Status::Completing);
         if is_next || (joined && (is_away || is_declined)) {
-            asked_with = Key { key: xxh3_128(&[key.key.to_be_bytes(), u128::from(n).to_be_bytes()].concat()), ..key };
+            asked_with = derived(key, n.into());
             continue;
         }
-        let mut response = match outcome(&checkout, n, is_declined && answer.replayed) {
+        // One that waits for its shopper, who pays with this card instead.
+        if joined && matches!(state, Some(AttemptState::ActionRequired { .. })) {
+            asked_with = derived(key, INSTEAD | u128::from(n));
+            continue;
+        }
+        let mut response = match outcome(&checkout, n, is_declined) {
             Ok(()) => represent(StatusCode::OK, &checkout),
             Err(problem) => problem.into_response(),
         };
@@ -264,7 +275,22 @@ pub(super) async fn complete(
     Err(Refusal::TooManyAttempts.into())
 }
 
-/// What came of an attempt to pay. `stays` = it was told before, whatever came of the checkout since.
+/// Marks the key of what is asked for in the place of an attempt, beside the one for what is asked for after it.
+const INSTEAD: u128 = 1 << 64;
+
+/// A key of its own that comes of another.
+fn derived(key: Key, n: u128) -> Key {
+    Key { key: xxh3_128(&[key.key.to_be_bytes(), n.to_be_bytes()].concat()), ..key }
+}
+
+/// Nobody knows yet what comes of it.
+fn pending(checkout: &Checkout) -> Response {
+    let mut response = represent(StatusCode::ACCEPTED, checkout);
+    response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(PENDING_RETRY_AFTER_S));
+    response
+}
+
+/// What came of an attempt to pay. `stays` = it does whatever came of the checkout since.
 fn outcome(checkout: &Checkout, n: u32, stays: bool) -> Result<(), Problem> {
     match checkout.visible_status() {
         _ if stays => {}

@@ -255,3 +255,25 @@ async fn a_begin_is_replayed_although_the_price_has_risen_since() {
     assert_eq!(problem(&new), (409, "price_changed".to_owned()));
     sale.reckon(0, 0).await;
 }
+
+/// What a key joined is what it is told of again, and nothing else: it begins nothing of its own.
+#[tokio::test]
+async fn a_begin_that_joined_is_told_of_no_other_checkout_later() {
+    let sale = Sale::open();
+    let sku = sale.product(1_000, 10).await;
+    let mut shopper = sale.shoppers(1, &sku, 1).await.remove(0);
+    let first = shopper.begin(&sale).await;
+    let join = Checkout::begin(&shopper.cart, "joins");
+    for _ in 0..2 {
+        let joined = shopper.send(&join).await;
+        assert_eq!((joined.status, &joined.json()["id"]), (200, &json!(first.id)), "{}", joined.json());
+    }
+    assert_eq!(shopper.send(&first.cancel()).await.status, 200);
+    shopper.cart_once("open").await;
+    assert_eq!(problem(&shopper.send(&join).await), (409, "checkout_not_open".to_owned()));
+    assert_eq!(sale.stock(&sku).await.held, 0);
+    let second = shopper.begin(&sale).await;
+    assert_eq!(problem(&shopper.send(&join).await), (409, "checkout_not_open".to_owned()));
+    assert_eq!(shopper.read(&second).await["status"], "open");
+    sale.reckon(0, 0).await;
+}
