@@ -33,6 +33,16 @@ pub struct Key {
     pub request: u128,
 }
 
+impl Key {
+    /// A key of its own that comes of this one, always the same for the same `n`: for what a request is tried anew with once its
+    /// own key stands for something that had no effect.
+    #[must_use]
+    pub fn derived(self, n: u128) -> Self {
+        let key = xxhash_rust::xxh3::xxh3_128(&[self.key.to_be_bytes(), n.to_be_bytes()].concat());
+        Self { key, ..self }
+    }
+}
+
 /// A command that was committed (or had nothing to change).
 #[derive(Clone, Debug)]
 pub struct Answer<S> {

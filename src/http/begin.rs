@@ -90,10 +90,7 @@ fn over() -> Problem {
 
 /// The key itself first, then others that come of it.
 fn nth_key(key: Key, n: u32) -> Key {
-    match n {
-        0 => key,
-        n => Key { key: xxh3_128(&[key.key.to_be_bytes(), u128::from(n).to_be_bytes()].concat()), ..key },
-    }
+    if n == 0 { key } else { key.derived(n.into()) }
 }
 
 /// A wish to buy a cart.

@@ -10,7 +10,6 @@ use axum::{
 };
 use serde::Deserialize;
 use utoipa::ToSchema;
-use xxhash_rust::xxh3::xxh3_128;
 
 use super::{
     App,
@@ -22,7 +21,7 @@ use super::{
     problem::{Code, FieldError, Problem},
 };
 use crate::{
-    actors::{Answer, Ask, Failure, Key, Told, cart::checkout_item},
+    actors::{Answer, Ask, Failure, Told, cart::checkout_item},
     domain::{
         CheckoutId,
         checkout::{self, ATTEMPTS_MAX, AttemptState, Checkout, Command, Email, Patch, Refusal, Status},
@@ -257,12 +256,12 @@ pub(super) async fn complete(
         let is_next =
             is_away && answer.replayed && matches!(checkout.visible_status(), Status::Open | Status::Completing);
         if is_next || (joined && (is_away || is_declined)) {
-            asked_with = derived(key, n.into());
+            asked_with = key.derived(n.into());
             continue;
         }
         // One that waits for its shopper, who pays with this card instead.
         if joined && matches!(state, Some(AttemptState::ActionRequired { .. })) {
-            asked_with = derived(key, INSTEAD | u128::from(n));
+            asked_with = key.derived(INSTEAD | u128::from(n));
             continue;
         }
         let mut response = match outcome(&checkout, n, is_declined) {
@@ -277,11 +276,6 @@ pub(super) async fn complete(
 
 /// Marks the key of what is asked for in the place of an attempt, beside the one for what is asked for after it.
 const INSTEAD: u128 = 1 << 64;
-
-/// A key of its own that comes of another.
-fn derived(key: Key, n: u128) -> Key {
-    Key { key: xxh3_128(&[key.key.to_be_bytes(), n.to_be_bytes()].concat()), ..key }
-}
 
 /// Nobody knows yet what comes of it.
 fn pending(checkout: &Checkout) -> Response {
