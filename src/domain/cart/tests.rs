@@ -464,3 +464,23 @@ fn lines_that_are_too_large_together_are_not_bought_together() {
     assert!(cart.as_ref().unwrap().lines.len() > 80, "no more than what is too much has to go");
     assert_eq!(apply(&mut cart, &begin(1), 5), Ok(1));
 }
+
+/// The limit is a cart's, in however many lines, told apart by options or metadata, its units stand.
+#[test]
+fn a_products_limit_counts_over_all_its_lines() {
+    let mut cart = made();
+    let add = |option, quantity| Command::Add(addition(1, option, quantity));
+    apply(&mut cart, &add(0, 30), 2).unwrap();
+    apply(&mut cart, &add(1, 20), 2).unwrap();
+    let over = Err(Refusal::QuantityOutOfRange { requested: 51, max: 50 });
+    assert_eq!(apply(&mut cart, &add(2, 1), 3), over);
+    let set = |line, quantity| Command::SetQuantity(SetQuantity { line: LineId(line), quantity });
+    assert_eq!(apply(&mut cart, &set(1, 31), 3), over);
+    apply(&mut cart, &Command::Save(LineId(1)), 4).unwrap();
+    apply(&mut cart, &add(1, 1), 5).unwrap();
+    assert_eq!(apply(&mut cart, &Command::Restore(LineId(1)), 6), over, "taken back beside another choice");
+    apply(&mut cart, &set(2, 20), 7).unwrap();
+    apply(&mut cart, &Command::Restore(LineId(1)), 8).unwrap();
+    assert_eq!(apply(&mut cart, &set(1, 29), 9), Ok(1));
+    apply(&mut cart, &Command::Add(addition(2, 0, 50)), 10).unwrap();
+}
